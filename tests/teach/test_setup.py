@@ -1,0 +1,175 @@
+"""The first line of every notebook, and the set-up cell before it."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from vil_lite import teach
+from vil_lite.teach.setup_cell import REPOSITORY, SETUP_CELL, SETUP_CELL_YOLO, TAG
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    """Leave the environment, the matplotlib style and torch's generator as they were."""
+    for name in ("VIL_FULL", "YOLO_OFFLINE", "YOLO_AUTOINSTALL"):
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores what setup() writes
+        monkeypatch.delenv(name)
+    with plt.rc_context(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def draw():
+    return random.random(), float(np.random.rand()), float(torch.rand(1))
+
+
+def test_one_seed_for_all_generators():
+    teach.setup(seed=5)
+    first = draw()
+    teach.setup(seed=5)
+    assert draw() == first
+    teach.setup(seed=6)
+    assert draw() != first
+
+
+def test_fast_by_default_and_full_by_argument_or_environment(monkeypatch, capsys):
+    run = teach.setup()
+    assert run.full is False and run.pick(3, 100) == 3
+    assert "FAST" in (said := capsys.readouterr().out)
+    for part in ("VIL_FULL=1", "teach.setup(full=True)", f"torch {torch.__version__}", "Python 3", "vil_lite 0"):
+        assert part in said
+    assert teach.setup(full=True).pick(3, 100) == 100
+    assert "FULL" in capsys.readouterr().out
+    monkeypatch.setenv("VIL_FULL", "1")
+    assert teach.setup().full is True
+    assert teach.setup(full=False).full is False
+    monkeypatch.setenv("VIL_FULL", "perhaps")
+    with pytest.raises(ValueError, match="VIL_FULL is 'perhaps'; set it to 1"):
+        teach.setup()
+
+
+def test_device_is_a_torch_device():
+    assert teach.setup().device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_ultralytics_is_kept_offline_unless_told_otherwise(monkeypatch):
+    monkeypatch.setenv("YOLO_OFFLINE", "0")
+    teach.setup()
+    assert os.environ["YOLO_OFFLINE"] == "0" and os.environ["YOLO_AUTOINSTALL"] == "0"
+
+
+def test_figures_are_white_cards_in_safe_colours():
+    teach.setup()
+    assert plt.rcParams["figure.facecolor"] == plt.rcParams["savefig.facecolor"] == "white"
+    assert plt.rcParams["axes.prop_cycle"].by_key()["color"] == teach.colors.cycle
+
+
+def contrast_with_white(colour: str) -> float:
+    channels = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 1.05 / (0.05 + sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear)))
+
+
+def test_the_first_colours_contrast_with_the_card():
+    assert all(contrast_with_white(c) >= 3 for c in teach.colors.cycle[:3])  # WCAG 2.1, 1.4.11
+    assert contrast_with_white(teach.colors.grey) >= 4.5
+
+
+def test_heatmap_writes_its_numbers_and_refuses_other_shapes():
+    ax = teach.heatmap(torch.tensor([[1.0, 2.5], [3.25, float("nan")]]), xlabel="key", ylabel="value")
+    assert [t.get_text() for t in ax.texts] == ["1", "2.50", "3.25", "nan"]
+    assert ax.get_xlabel() == "key"
+    plt.close(ax.figure)
+    ax = teach.heatmap(np.zeros((20, 20)))
+    assert not ax.texts
+    plt.close(ax.figure)
+    with pytest.raises(ValueError, match=r"\(1, 2, 3\).*select one"):
+        teach.heatmap(torch.zeros(1, 2, 3))
+
+
+def test_heatmaps_share_one_scale():
+    fig = teach.heatmaps({"a": torch.eye(2), "b": -4 * torch.eye(2)}, signed=True)
+    assert {ax.images[0].get_clim() for ax in fig.axes if ax.images} == {(-4.0, 4.0)}
+    plt.close(fig)
+
+
+def test_curves_are_labelled_and_told_apart_without_colour():
+    ax = teach.curves([1, 2], {"one": [1, 2], "two": torch.tensor([2.0, 3.0])}, xlabel="x", ylabel="y", log="y")
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "--"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["one", "two"]
+    assert ax.get_yscale() == "log"
+    plt.close(ax.figure)
+
+
+# ---------------------------------------------------------------- the set-up cell
+
+
+def test_the_cell_is_short_and_runs_where_the_library_is_installed():
+    for cell in (SETUP_CELL, SETUP_CELL_YOLO):
+        assert len(cell.splitlines()) <= 12
+        assert max(map(len, cell.splitlines())) <= 120
+        exec(compile(cell, "set-up", "exec"), {})
+
+
+def test_the_cell_names_the_books_repository_and_this_version():
+    import importlib.metadata
+
+    assert f"git+{REPOSITORY}@{TAG}" in SETUP_CELL
+    assert TAG == "v" + importlib.metadata.version("vil-lite")
+    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
+    assert f"url: {REPOSITORY}\n" in config
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """An environment that sees torch and all else that is installed here, but not vil_lite; and a wheel of vil_lite."""
+    root = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "venv"], check=True)
+    python = root / "venv" / "bin" / "python"
+    inside = subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True)
+    # A plain path in a .pth file makes our packages importable without running *their* .pth files, one of which is
+    # the editable install of vil_lite.
+    Path(inside.strip(), "torch_from_outside.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    sources = root / "sources"  # a copy: setuptools leaves a build folder beside what it builds
+    shutil.copytree(ROOT / "vil_lite", sources / "vil_lite")
+    for name in ("pyproject.toml", "README.md"):
+        shutil.copy(ROOT / name, sources)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", root, sources], check=True
+    )
+    (wheel,) = root.glob("*.whl")
+    return python, wheel
+
+
+def run_bare(python, code, source):
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"VIL_LITE_SOURCE": str(source)}
+    return subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, cwd=Path(python).parent, env=environment
+    )
+
+
+def test_the_cell_installs_the_library_beside_the_torch_that_is_there(bare):
+    python, wheel = bare
+    missing = run_bare(python, "import torch\nimport vil_lite", wheel)
+    assert "No module named 'vil_lite'" in missing.stderr
+    # A source that does not exist: one helpful line, no traceback.
+    failed = run_bare(python, SETUP_CELL, wheel.with_name("none.whl"))
+    assert failed.returncode == 1 and "Could not install vil_lite from" in failed.stderr.splitlines()[-1]
+    code = SETUP_CELL + "\nimport torch, vil_lite\nprint(torch.__file__, vil_lite.__file__)"
+    done = run_bare(python, code, wheel)
+    assert done.returncode == 0, done.stderr
+    where_torch, where_library = done.stdout.split()
+    assert where_torch == torch.__file__
+    assert Path(where_library).is_relative_to(Path(python).parents[1])
+    site = Path(where_library).parents[1]
+    assert not (site / "torch").exists() and not (site / "numpy").exists()

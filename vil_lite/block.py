@@ -1,0 +1,198 @@
+"""The ViL block: norm, up-projection, token convolution, mLSTM cell, gate, down-projection, residual.
+
+    x -- norm -- proj_up --+-- x_m --+---------------------- v --+
+                           |         +- conv - SiLU - c - q, k --+-- mLSTM -- norm -- (+ skip * c) --(x)-- proj_down -- + x
+                           +-- z ---------------------------------------------------- SiLU ---------- |
+
+A *design* is a list of directions per block. `alternating_bidirectional`, the design of Vision-LSTM, reads the tokens
+forwards in even blocks and backwards in odd ones; the others of the paper's Table 2 differ in that list alone.
+
+Shapes: x (B, S, dim) tokens, E = inner width (2 * dim), num_heads heads of d = E / num_heads; grid = (H, W), H * W = S.
+Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), section 3 and Table 2; values of initialisation: authors' code.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+from vil_lite.layers import (
+    CausalConv1d,
+    LayerNorm,
+    LinearBlockDiagonal,
+    MultiHeadNorm,
+    SequenceConv2d,
+    small_init_,
+)
+from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
+from vil_lite.traversal import DIRECTIONS, oriented, restore, traverse
+
+ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED = DIRECTIONS
+
+#: design -> (directions of block 0, of block 1, ... repeated over the depth; do the paths of one block share weights?)
+DESIGNS = {
+    "unidirectional": ([[ROW]], False),
+    "bidirectional": ([[ROW, ROW_REVERSED]], False),
+    "bidirectional_shared": ([[ROW, ROW_REVERSED]], True),
+    "quaddirectional": ([[ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED]], False),
+    "quaddirectional_shared": ([[ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED]], True),
+    "alternating_bidirectional": ([[ROW], [ROW_REVERSED]], False),
+    "alternating_quaddirectional": ([[ROW], [ROW_REVERSED], [COLUMN], [COLUMN_REVERSED]], False),
+}
+FORMS = {"recurrent": mlstm_recurrent, "parallel": mlstm_parallel, "chunkwise": mlstm_chunkwise}
+
+
+class MLSTMCell(nn.Module):
+    """Gates, the mLSTM itself, and the norm of its output.
+
+    q, k, v: (num_heads, B, S, d) -> (B, S, dim).  Both gates read q, k and v of all heads and give one number per head.
+    form: "chunkwise", "parallel", "recurrent", or "auto" (parallel up to one chunk, else chunkwise).
+    """
+
+    def __init__(self, dim, num_heads=4, norm_bias=False, form="auto", chunk_size=64):
+        super().__init__()
+        if form != "auto" and form not in FORMS:
+            raise ValueError(f"form must be auto, {', '.join(FORMS)}, got {form!r}")
+        self.igate = nn.Linear(3 * dim, num_heads)
+        self.fgate = nn.Linear(3 * dim, num_heads)
+        self.outnorm = MultiHeadNorm(dim, num_heads, bias=norm_bias)
+        self.num_heads, self.form, self.chunk_size = num_heads, form, chunk_size
+        nn.init.zeros_(self.igate.weight)
+        nn.init.normal_(self.igate.bias, std=0.1)
+        nn.init.zeros_(self.fgate.weight)
+        with torch.no_grad():
+            self.fgate.bias.copy_(torch.linspace(3.0, 6.0, num_heads))
+
+    def forward(self, q, k, v):
+        i, f = self.gates(q, k, v)
+        # The cell treats its first two dimensions alike: heads may come first, which is how the projections leave them.
+        if self.form == "recurrent":
+            h, _ = mlstm_recurrent(q, k, v, i, f)
+        elif self.form == "parallel" or (self.form == "auto" and q.shape[2] <= self.chunk_size):
+            h, _ = mlstm_parallel(q, k, v, i, f)
+        else:
+            h, _ = mlstm_chunkwise(q, k, v, i, f, chunk_size=self.chunk_size)
+        return self.outnorm(h)
+
+    def gates(self, q, k, v):
+        """Pre-activations i, f: (num_heads, B, S) each, from cat(q, k, v) without writing the concatenation."""
+        H, B, S, d = q.shape
+        weight = torch.cat([self.igate.weight, self.fgate.weight]).view(2 * H, 3, H, d).permute(1, 2, 3, 0)
+        bias = torch.cat([self.igate.bias, self.fgate.bias])
+        parts = sum(x.flatten(1, 2) @ w for x, w in zip((q, k, v), weight, strict=True))  # (H, B * S, 2 * heads)
+        gates = (parts.float() if parts.dtype.itemsize < 4 else parts).sum(0) + bias
+        return gates.T.unflatten(1, (B, S)).split(H)
+
+
+class MLSTMPath(nn.Module):
+    """What lies between proj_up and the gate, along one way through the tokens: conv, q, k, v, cell, skip.
+
+    x_m: (B, S, dim) -> (B, S, dim)
+    """
+
+    def __init__(self, dim, version=1, qkv_block_size=4, num_heads=4, conv_kernel=None, **cell):
+        super().__init__()
+        bias = version == 2
+        self.conv = CausalConv1d(dim, conv_kernel or 4) if version == 1 else SequenceConv2d(dim, conv_kernel or 3)
+        self.q_proj = LinearBlockDiagonal(dim, num_heads, qkv_block_size, bias=bias)
+        self.k_proj = LinearBlockDiagonal(dim, num_heads, qkv_block_size, bias=bias)
+        self.v_proj = LinearBlockDiagonal(dim, num_heads, qkv_block_size, bias=bias)
+        self.mlstm_cell = MLSTMCell(dim, num_heads, norm_bias=bias, **cell)
+        self.learnable_skip = nn.Parameter(torch.ones(dim))
+
+    def forward(self, x_m, grid):
+        c = F.silu(self.conv(x_m, grid))
+        h = self.mlstm_cell(self.q_proj(c), self.k_proj(c), self.v_proj(x_m))
+        return torch.addcmul(h, self.learnable_skip, c)
+
+
+class ViLLayer(nn.Module):
+    """The mLSTM layer with its projections.  x: (B, S, dim), grid: (H, W) -> (B, S, dim).
+
+    directions: one or more of vil_lite.traversal.DIRECTIONS; the outputs of several paths are summed.
+    shared: all paths use the same weights.        version: 1 (causal conv, no biases) or 2 (3 x 3 conv, biases).
+    expansion: inner width / dim.                  other options: as for MLSTMPath and MLSTMCell.
+    Raises ValueError when the inner width does not divide into heads of whole q/k/v blocks.
+    """
+
+    def __init__(self, dim, directions=(ROW,), shared=False, version=1, expansion=2, **path):
+        super().__init__()
+        if version not in (1, 2):
+            raise ValueError(f"version must be 1 (causal convolution) or 2 (3 x 3 convolution), got {version!r}")
+        unknown = [d for d in directions if d not in DIRECTIONS]
+        if unknown or not directions:
+            raise ValueError(f"directions must be a list from {', '.join(DIRECTIONS)}, got {directions!r}")
+        inner = int(expansion * dim)
+        self.directions = tuple(directions)
+        self.proj_up = nn.Linear(dim, 2 * inner, bias=version == 2)
+        self.paths = nn.ModuleList(
+            MLSTMPath(inner, version, **path) for _ in range(1 if shared else len(self.directions))
+        )
+        self.proj_down = nn.Linear(inner, dim, bias=version == 2)
+        small_init_(self.proj_up.weight, dim)
+        for p in self.paths:
+            for proj in (p.q_proj, p.k_proj, p.v_proj):
+                small_init_(proj.weight, dim)
+        # The authors' code means this to shrink with depth, but passes 1 block: kept, because weights were trained so.
+        nn.init.normal_(self.proj_down.weight, std=2 / math.sqrt(dim))
+        for proj in (self.proj_up, self.proj_down):
+            if proj.bias is not None:
+                nn.init.zeros_(proj.bias)
+
+    def forward(self, x, grid):
+        x_m, z = self.proj_up(x).chunk(2, dim=-1)
+        y = 0
+        for j, direction in enumerate(self.directions):
+            path = self.paths[j % len(self.paths)]
+            h = path(traverse(x_m, grid, direction), oriented(grid, direction))
+            y = y + restore(h, grid, direction)
+        return self.proj_down(y * F.silu(z))
+
+
+class ViLBlock(nn.Module):
+    """x + DropPath(ViLLayer(LayerNorm(x))).  x: (B, S, dim), grid: (H, W) -> (B, S, dim)
+
+    direction: one direction, or a list of them.   drop_path: probability that a sample skips the layer in training.
+    layer_scale: None, or the initial value of a learned factor per feature on the layer's output.
+    """
+
+    def __init__(self, dim, direction=ROW, version=1, drop_path=0.0, layer_scale=None, **layer):
+        super().__init__()
+        directions = (direction,) if isinstance(direction, str) else tuple(direction)
+        self.norm = LayerNorm(dim, bias=version == 2)
+        self.layer = ViLLayer(dim, directions, version=version, **layer)
+        self.scale = nn.Parameter(torch.full((dim,), float(layer_scale))) if layer_scale is not None else None
+        self.drop_path = StochasticDepth(drop_path, "row")
+
+    def forward(self, x, grid):
+        y = self.layer(self.norm(x), grid)
+        return x + self.drop_path(y if self.scale is None else y * self.scale)
+
+
+class ViLEncoder(nn.Module):
+    """A stack of ViL blocks.  tokens: (B, S, dim), grid: (H, W) -> (B, S, dim)
+
+    design: a name from DESIGNS.   drop_path: the same probability in every block (the authors' "uniform").
+    checkpointing: recompute each block in the backward pass instead of keeping its activations.
+    Raises ValueError for an unknown design.
+    """
+
+    def __init__(self, dim, depth, design="alternating_bidirectional", version=1, checkpointing=False, **block):
+        super().__init__()
+        if design not in DESIGNS:
+            raise ValueError(f"design must be one of {', '.join(DESIGNS)}, got {design!r}")
+        directions, shared = DESIGNS[design]
+        self.blocks = nn.ModuleList(
+            ViLBlock(dim, directions[j % len(directions)], version, shared=shared, **block) for j in range(depth)
+        )
+        self.design, self.version, self.checkpointing = design, version, checkpointing
+
+    def forward(self, tokens, grid):
+        for block in self.blocks:
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens = torch.utils.checkpoint.checkpoint(block, tokens, grid, use_reentrant=False)
+            else:
+                tokens = block(tokens, grid)
+        return tokens

@@ -1,0 +1,253 @@
+"""The mLSTM cell as pure functions: one recurrence, three ways to compute it.
+
+Symbols (one head; B batch, H heads, S tokens, d key width, dv value width, L chunk length):
+
+    q, k, v      (B, H, S, d), (B, H, S, d), (B, H, S, dv)   query, key, value; the query is divided by sqrt(d) inside
+    i, f         (B, H, S)    pre-activations of the input gate (exponential) and of the forget gate (sigmoid)
+    log_f        log sigmoid(f)                             F      its running sum over tokens
+    C, n, m      matrix memory (B, H, d, dv), normaliser (B, H, d), stabiliser (B, H): the state carried between calls
+
+With a stabiliser m, the memory that is stored is exp(-m) times the memory that is meant, so that nothing overflows:
+
+    m_t = max(log_f_t + m_{t-1}, i_t, 0)                                              the running maximum, kept >= 0
+    C_t = exp(log_f_t + m_{t-1} - m_t) C_{t-1} + exp(i_t - m_t) k_t v_t^T             n_t likewise, with k_t alone
+    h_t = q_t^T C_t / (max(|q_t^T n_t|, exp(-m_t)) + eps)
+
+The 0 in the maximum is ours. The floor exp(-m_t) stands for the number 1 in the units of the stored memory; with m_t >= 0
+it cannot overflow, and neither can its gradient. The value of h_t does not depend on m (eps apart).
+
+Source: xLSTM (Beck et al. 2024, arXiv 2405.04517), equations 19-27 and appendix A.3; Vision-LSTM (arXiv 2406.04303).
+"""
+
+from functools import wraps
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+#: exp(-FAR) is 0 beside 1 in every floating-point type: a token this far below the running maximum has no weight.
+FAR = 200.0
+#: Chunk states are summed by one matrix product over this many chunks; a Python loop carries the state to the next lot.
+CHUNKS_AT_ONCE = 64
+
+
+class MLSTMState(NamedTuple):
+    """What a sequence leaves behind.  C: (B, H, d, dv)  n: (B, H, d)  m: (B, H); C and n are stored times exp(-m)."""
+
+    C: Tensor
+    n: Tensor
+    m: Tensor
+
+
+def _own_precision(form):
+    """Switch autocast off inside: the projections before the cell may be half precision, gates and decays never are."""
+
+    @wraps(form)
+    def call(q, *args, **kwargs):
+        if not torch.is_autocast_enabled(q.device.type):
+            return form(q, *args, **kwargs)
+        with torch.autocast(q.device.type, enabled=False):
+            return form(q, *args, **kwargs)
+
+    return call
+
+
+@_own_precision
+def mlstm_recurrent(q, k, v, i, f, state=None, eps=1e-6):
+    """Mix tokens one after the other: O(S) steps, memory of one state.  The definition; slow, and how one decodes.
+
+    q, k: (B, H, S, d)  v: (B, H, S, dv)  i, f: (B, H, S) gate pre-activations  state: MLSTMState or None (empty memory).
+    Returns h (B, H, S, dv) in v's dtype and the MLSTMState after the last token.
+    Raises ValueError when shapes disagree.  (xLSTM, Beck et al. 2024, eq. 19-27.)
+    """
+    C, n, m = _initial_state(q, k, v, i, f, state)
+    log_f, i = _wide(_log_sigmoid(f)), _wide(i)
+    query = q * q.shape[-1] ** -0.5
+    h = []
+    for t in range(q.shape[2]):
+        q_t, k_t, v_t = query[:, :, t], k[:, :, t], v[:, :, t]  # (B, H, d), (B, H, d), (B, H, dv)
+        m_t = torch.maximum(log_f[:, :, t] + m, i[:, :, t]).clamp(min=0.0)
+        forget = torch.exp(log_f[:, :, t] + m - m_t).to(C.dtype)
+        write = torch.exp(i[:, :, t] - m_t).to(C.dtype)
+        C = forget[..., None, None] * C + write[..., None, None] * (k_t[..., :, None] * v_t[..., None, :])
+        n = forget[..., None] * n + write[..., None] * k_t
+        numerator = torch.einsum("bhd,bhdv->bhv", q_t.to(C.dtype), C)
+        normaliser = torch.einsum("bhd,bhd->bh", q_t.to(C.dtype), n)
+        floor = torch.exp(-m_t).to(C.dtype)
+        h.append(numerator / (torch.maximum(normaliser.abs(), floor) + eps)[..., None])
+        m = m_t
+    return torch.stack(h, dim=2).to(v.dtype), MLSTMState(C, n, m)
+
+
+@_own_precision
+def mlstm_parallel(q, k, v, i, f, state=None, eps=1e-6):
+    """Mix tokens all at once with an S x S matrix of decays: O(S^2) time and memory.  The form of the paper.
+
+    Arguments, result and errors as for mlstm_recurrent.  (xLSTM, Beck et al. 2024, appendix A.3.)
+    """
+    C, n, m = _initial_state(q, k, v, i, f, state)
+    S, scale = q.shape[2], q.shape[-1] ** -0.5
+    cum_f = _wide(_log_sigmoid(f)).cumsum(-1)  # F_t (B, H, S)
+    log_D = cum_f[..., :, None] - cum_f[..., None, :] + _wide(i)[..., None, :]  # row t, column s (B, H, S, S)
+    log_D = log_D.masked_fill(~_causal(S, q.device), float("-inf"))
+    log_memory = cum_f + m[..., None]  # the weight that the initial memory still has at t
+    m_t = torch.maximum(log_D.amax(-1), log_memory).clamp(min=0.0)
+    D = torch.exp(log_D - m_t[..., None]).to(C.dtype)
+    memory = torch.exp(log_memory - m_t).to(C.dtype)
+
+    scores = (q @ k.mT) * scale * D  # (B, H, S, S)
+    numerator = (scores.to(v.dtype) @ v).to(C.dtype)
+    normaliser = scores.sum(-1)
+    if state is not None:
+        numerator = numerator + memory[..., None] * scale * (q @ C.to(q.dtype))
+        normaliser = normaliser + memory * scale * (q @ n[..., None].to(q.dtype)).squeeze(-1)
+    floor = torch.exp(-m_t).to(C.dtype)
+    h = numerator / (torch.maximum(normaliser.abs(), floor) + eps)[..., None]
+
+    write = D[..., -1, :, None] * k  # what is left of each key after the last token (B, H, S, d)
+    decay = memory[..., -1]
+    C = decay[..., None, None] * C + (write.to(v.dtype).mT @ v)
+    n = decay[..., None] * n + write.sum(2)
+    return h.to(v.dtype), MLSTMState(C, n, m_t[..., -1])
+
+
+@_own_precision
+def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
+    """Mix tokens in chunks: the parallel form inside a chunk, the state between chunks.  O(S L) time and memory.
+
+    chunk_size: the longest chunk L; any S is taken (the last chunk is filled up with tokens that write nothing).
+    Other arguments, result and errors as for mlstm_recurrent.  (xLSTM 7B, Beck et al. 2025, arXiv 2503.13427;
+    same idea as gated linear attention, arXiv 2312.06635.)
+    """
+    C, n, m = _initial_state(q, k, v, i, f, state)
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    S = q.shape[2]
+    L = _chunk_length(S, chunk_size)
+    log_f = _log_sigmoid(f)
+    if S % L:  # fill up: weight exp(-inf) for what is written, and nothing forgotten
+        fill = L - S % L
+        q, k, v = (F.pad(x, (0, 0, 0, fill)) for x in (q, k, v))
+        i, log_f = F.pad(i, (0, fill), value=-torch.inf), F.pad(log_f, (0, fill))
+    log_key, log_query, decay, m_t = _chunk_weights(_wide(i), _wide(log_f), m, L)
+
+    # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
+    q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
+    write = torch.exp(log_key + log_query[..., -1:]).to(C.dtype)
+    weighted_k = (write[..., None] * k).to(v.dtype)
+    added_C, added_n = weighted_k.mT @ v, (write[..., None, :].to(k.dtype) @ k).squeeze(-2)
+    # 2  The memory at the start of each chunk, and after the last.
+    C_start, C = _carry(added_C.flatten(-2), decay, C.flatten(-2))
+    n_start, n = _carry(added_n, decay, n)
+    # 3  Inside a chunk: the parallel form, with the decays of its L x L corner of the matrix D.
+    scale = q.shape[-1] ** -0.5
+    log_query = log_query.to(C.dtype)
+    log_D = log_key.to(C.dtype)[..., None, :] + log_query[..., :, None]
+    D = log_D.add_(_causal_log(L, log_D)).exp_()
+    scores = (q @ k.mT) * D
+    numerator = (scores.to(v.dtype) @ v).to(C.dtype)
+    normaliser = scores.sum(-1)
+    # 4  Plus what the memory still knows.
+    memory = log_query.exp()
+    numerator = numerator + memory[..., None] * (q @ C_start.unflatten(-1, (-1, v.shape[-1])).to(q.dtype))
+    normaliser = normaliser + memory * (q @ n_start[..., None].to(q.dtype)).squeeze(-1)
+    floor = torch.exp(-m_t).to(C.dtype)
+    h = numerator * (scale / (torch.maximum(normaliser.abs() * scale, floor) + eps))[..., None]
+    C = C.unflatten(-1, (-1, v.shape[-1]))
+    return h.flatten(2, 3)[:, :, :S].to(v.dtype), MLSTMState(C, n, m_t[..., -1, -1])
+
+
+def _chunk_weights(i, log_f, m, L):
+    """The logarithms of all decays that the chunkwise form needs, from the gates (B, H, S) and the first stabiliser m.
+
+    In units of the running sum F the stabiliser is c_t = m_t - F_t, and the weight of token s in row t is
+    exp((i_s - F_s) - c_t): one number per key, one per query. c never falls, so no exponent is ever positive for s <= t.
+    Returned per chunk, measured from c at the chunk's start (all (B, H, K, L), decay (B, H, K)):
+        log_key_s + log_query_t    log weight of token s in row t        log_query_t   log weight of the memory in row t
+        decay      what c rises by over the chunk                         m_t           the stabiliser itself
+    """
+    cum_f = log_f.cumsum(-1)
+    log_write = i - cum_f
+    with torch.no_grad():  # h does not depend on the stabiliser, so no gradient needs to pass through it
+        c = torch.maximum(torch.maximum(log_write, -cum_f).cummax(-1).values, m[..., None])
+        # A rise by more than FAR wipes out everything before it, however far it goes: cutting it there changes no
+        # weight, and keeps the numbers of a chunk so small that float32 holds their differences.
+        rise = torch.diff(c, dim=-1, prepend=m[..., None]).clamp(max=FAR).unflatten(-1, (-1, L)).cumsum(-1)
+    log_key = rise + (log_write - c).clamp(min=-FAR).unflatten(-1, (-1, L))
+    m_t = (cum_f + c).unflatten(-1, (-1, L))
+    from_m = (m - m.detach())[..., None, None]  # zero, with the gradient of the initial state
+    return log_key - from_m, from_m - rise, rise[..., -1], m_t
+
+
+def _carry(added, decay, first):
+    """Sum what chunks added, decayed to the start of each chunk.  added (B, H, K, X)  decay (B, H, K)  first (B, H, X).
+
+    Returns the state at the start of each chunk (B, H, K, X) and the state after the last (B, H, X).  One matrix product
+    per CHUNKS_AT_ONCE chunks: state_k = sum_j<k exp(-(decay_{j+1} + ... + decay_{k-1})) added_j.
+    """
+    starts = []
+    for added_part, decay_part in zip(added.split(CHUNKS_AT_ONCE, 2), decay.split(CHUNKS_AT_ONCE, 2), strict=True):
+        K = added_part.shape[2]
+        total = decay_part.cumsum(-1)
+        total = F.pad(total, (1, 0))  # (B, H, K + 1): row k is the state before chunk k, column 0 the first state
+        log_W = total[..., None, :] - total[..., :, None] + _causal_log(K + 1, total)
+        W = log_W.exp().to(first.dtype)
+        states = W @ torch.cat([first.to(added.dtype)[:, :, None], added_part], dim=2).to(first.dtype)
+        starts.append(states[:, :, :-1])
+        first = states[:, :, -1]
+    return torch.cat(starts, dim=2) if len(starts) > 1 else starts[0], first
+
+
+def _chunk_length(S, chunk_size):
+    """The longest divisor of S that is no longer than chunk_size and no shorter than half of it, else chunk_size."""
+    if S <= chunk_size:
+        return S
+    divisors = (L for L in range(chunk_size, (chunk_size + 1) // 2 - 1, -1) if S % L == 0)
+    return next(divisors, chunk_size)
+
+
+def _initial_state(q, k, v, i, f, state):
+    """Check shapes; give the state as float32 (or float64) tensors, an empty memory when state is None."""
+    B, H, S, d = q.shape if q.ndim == 4 else (None,) * 4
+    if q.ndim != 4 or k.shape != q.shape or v.shape[:3] != q.shape[:3] or S == 0:
+        raise ValueError(
+            "q and k must be (B, H, S, d) and v (B, H, S, dv) with S >= 1, "
+            f"got q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
+        )
+    if i.shape != q.shape[:3] or f.shape != q.shape[:3]:
+        raise ValueError(
+            f"i and f must be (B, H, S) = {(B, H, S)}, one pre-activation per token and head, "
+            f"got i {tuple(i.shape)}, f {tuple(f.shape)}"
+        )
+    dtype = torch.promote_types(v.dtype, torch.float32)
+    if state is None:
+        zeros = torch.zeros(B, H, d, v.shape[-1] + 1, dtype=dtype, device=q.device)
+        return zeros[..., 1:], zeros[..., 0], _wide(zeros[..., 0, 0])
+    C, n, m = state
+    if C.shape != (B, H, d, v.shape[-1]) or n.shape != (B, H, d) or m.shape != (B, H):
+        raise ValueError(
+            f"state must be MLSTMState(C {(B, H, d, v.shape[-1])}, n {(B, H, d)}, m {(B, H)}), "
+            f"got C {tuple(C.shape)}, n {tuple(n.shape)}, m {tuple(m.shape)}"
+        )
+    return C.to(dtype), n.to(dtype), _wide(m)
+
+
+def _wide(x):
+    """Gates are few (two a token and head) and their running sums long: keep them in float64 where the device has it."""
+    return x.float() if x.device.type == "mps" else x.double()
+
+
+def _log_sigmoid(f):
+    """log sigmoid(f) in at least float32; written so that ONNX runtimes do not compute log(0)."""
+    return -F.softplus(-f.to(torch.promote_types(f.dtype, torch.float32)))
+
+
+def _causal(S, device):
+    """True where row t may look at column s: s <= t."""
+    return torch.ones(S, S, dtype=torch.bool, device=device).tril()
+
+
+def _causal_log(S, like):
+    """0 where s <= t, -inf elsewhere: to be added to log weights."""
+    return torch.full((S, S), -torch.inf, dtype=like.dtype, device=like.device).triu(1)

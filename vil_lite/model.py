@@ -1,0 +1,124 @@
+"""VisionLSTM: patches, positions, ViL blocks, pooling, head; and the published sizes by name.
+
+Shapes: images (B, 3, height, width) -> tokens (B, S, dim) on a grid (H, W) -> logits (B, num_classes).
+Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), Table 1 (sizes) and Table 3 (pooling).
+"""
+
+import difflib
+
+import torch
+from torch import nn
+
+from vil_lite.block import ViLEncoder
+from vil_lite.layers import LayerNorm, PatchEmbed, PositionEmbedding
+
+POOLINGS = {
+    "bilateral_avg": lambda x: (x[:, 0] + x[:, -1]) / 2,
+    "bilateral_concat": lambda x: torch.cat([x[:, 0], x[:, -1]], dim=-1),
+    "avg": lambda x: x.mean(1),
+    "middle_patch": lambda x: x[:, x.shape[1] // 2],
+    "middle_cls": lambda x: x[:, x.shape[1] // 2],  # a learned token stands there
+    "first": lambda x: x[:, 0],
+    "last": lambda x: x[:, -1],
+}
+
+#: name -> dim, depth in blocks, version.  (Vision-LSTM, Table 1; v2 counts pairs of blocks, so its depth 12 is 24 here.)
+SIZES = {
+    "vil_tiny": (192, 24, 1),
+    "vil_tinyplus": (192, 29, 1),
+    "vil_small": (384, 24, 1),
+    "vil_smallplus": (384, 26, 1),
+    "vil_base": (768, 24, 1),
+    "vil_large": (1024, 48, 1),
+    "vil2_tiny": (192, 24, 2),
+    "vil2_small": (384, 24, 2),
+    "vil2_base": (768, 24, 2),
+}
+
+
+class VisionLSTM(nn.Module):
+    """Vision-LSTM.  images (B, channels, height, width) -> logits (B, num_classes)
+
+    dim, depth: width of a token, number of blocks (both versions).    version: 1 (June 2024) or 2.
+    image_size: int or (height, width) in pixels that the positions are made for; images of any other size that divides
+        into patches are taken too, with positions resized.
+    num_classes: 0 leaves out the head and the norm before it; the model then returns the pooled vector.
+    pooling: a name from POOLINGS; None takes the version's own (1: bilateral_avg, 2: bilateral_concat).
+    design, drop_path and further options go to ViLEncoder.
+    Raises ValueError for unknown names and for images that do not divide into patches.
+    """
+
+    def __init__(
+        self,
+        dim=192,
+        depth=24,
+        version=1,
+        patch_size=16,
+        stride=None,
+        image_size=224,
+        channels=3,
+        num_classes=1000,
+        pooling=None,
+        design="alternating_bidirectional",
+        drop_path=0.0,
+        **block,
+    ):
+        super().__init__()
+        pooling = pooling or {1: "bilateral_avg", 2: "bilateral_concat"}.get(version)
+        if pooling not in POOLINGS and version in (1, 2):
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.dim, self.version, self.pooling = dim, version, pooling
+        self.patch_embed = PatchEmbed(dim, patch_size, stride, channels)
+        self.pos_embed = PositionEmbedding(dim, self.patch_embed.grid(height, width))
+        self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(dim), std=0.02)) if pooling == "middle_cls" else None
+        self.encoder = ViLEncoder(dim, depth, design, version, drop_path=drop_path, **block)
+        self.token_norm = LayerNorm(dim, bias=version == 2, eps=1e-5 if version == 1 else 1e-6)
+        self.num_features = 2 * dim if pooling == "bilateral_concat" else dim
+        if num_classes:
+            self.pooled_norm = nn.LayerNorm(self.num_features, eps=1e-6 if version == 1 else 1e-5)
+            self.head = nn.Linear(self.num_features, num_classes)
+            nn.init.trunc_normal_(self.head.weight, std=2e-5)
+            nn.init.zeros_(self.head.bias)
+        else:
+            self.pooled_norm = self.head = nn.Identity()
+
+    def forward(self, images):
+        return self.head(self.pooled_norm(self.pool(self.forward_features(images))))
+
+    def forward_features(self, images):
+        """Tokens (B, S, dim) after the last norm, row by row."""
+        tokens, grid = self.embed(images)
+        return self.token_norm(self.encoder(tokens, grid))
+
+    def feature_map(self, images):
+        """The same tokens as an image of features (B, dim, H, W)."""
+        tokens, grid = self.embed(images)
+        return self.token_norm(self.encoder(tokens, grid)).mT.unflatten(2, grid)
+
+    def embed(self, images):
+        """Patches with their positions (B, S, dim), and the grid (H, W)."""
+        tokens, grid = self.patch_embed(images)
+        tokens = self.pos_embed(tokens, grid)
+        if self.cls_token is None:
+            return tokens, grid
+        middle = tokens.shape[1] // 2
+        cls = self.cls_token.expand(len(tokens), 1, -1)
+        return torch.cat([tokens[:, :middle], cls, tokens[:, middle:]], dim=1), (1, tokens.shape[1] + 1)
+
+    def pool(self, tokens):
+        """Tokens (B, S, dim) to one vector (B, num_features)."""
+        return POOLINGS[self.pooling](tokens)
+
+
+def create_model(name, **overrides):
+    """Build a Vision-LSTM by name (the keys of SIZES); overrides are arguments of VisionLSTM.
+
+    Raises ValueError that lists the names when there is none such.
+    """
+    if name not in SIZES:
+        near = difflib.get_close_matches(name, SIZES, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"no model is called {name!r}; {hint}there are: {', '.join(SIZES)}")
+    dim, depth, version = SIZES[name]
+    return VisionLSTM(**{"dim": dim, "depth": depth, "version": version, **overrides})

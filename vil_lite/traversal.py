@@ -1,0 +1,50 @@
+"""The four orders in which a grid of tokens can be read, and the way back.
+
+A grid of H x W tokens arrives row by row, as (B, H * W, dim).  A causal scan sees only what comes before in its order, so
+the order decides what a token can know:
+
+    row               left to right, top to bottom          column             top to bottom, left to right
+    row_reversed      the same backwards                    column_reversed    the same backwards
+
+Vision-LSTM alternates `row` and `row_reversed` from block to block (Alkin et al. 2024, arXiv 2406.04303, section 3).
+"""
+
+DIRECTIONS = ("row", "row_reversed", "column", "column_reversed")
+
+
+def traverse(tokens, grid, direction):
+    """Put row-by-row tokens (B, H * W, dim) of grid (H, W) into the order of `direction`; same shape.
+
+    Raises ValueError for an unknown direction and for a grid that does not have as many cells as there are tokens.
+    """
+    check(tokens, grid, direction)
+    if direction.startswith("column"):
+        tokens = _transpose(tokens, grid)
+    return tokens.flip(1) if direction.endswith("reversed") else tokens
+
+
+def restore(tokens, grid, direction):
+    """Undo `traverse` with the same grid and direction."""
+    check(tokens, grid, direction)
+    if direction.endswith("reversed"):
+        tokens = tokens.flip(1)
+    return _transpose(tokens, grid[::-1]) if direction.startswith("column") else tokens
+
+
+def oriented(grid, direction):
+    """The (rows, columns) of the grid as a scan in `direction` meets it: read by columns, a grid is its transpose."""
+    return grid[::-1] if direction.startswith("column") else grid
+
+
+def check(tokens, grid, direction):
+    """Raise ValueError unless tokens (B, S, dim), grid (H, W) and direction fit together."""
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+    if tokens.ndim != 3 or len(grid) != 2 or grid[0] * grid[1] != tokens.shape[1]:
+        raise ValueError(
+            f"tokens must be (B, H * W, dim) with grid = (H, W), got tokens {tuple(tokens.shape)} and grid {tuple(grid)}"
+        )
+
+
+def _transpose(tokens, grid):
+    return tokens.unflatten(1, grid).transpose(1, 2).flatten(1, 2)

@@ -1,0 +1,79 @@
+"""Settings under which ViL trains well in ultralytics, and the weights of a plain YOLOv8 as a start."""
+
+from typing import NamedTuple
+
+from torch import nn
+from ultralytics.nn import tasks
+
+
+def train_settings(batch=16, **changes):
+    """Arguments for YOLO(...).train() that suit gates, small data and a CPU; `changes` are added or take precedence."""
+    return {
+        "batch": batch,
+        "nbs": batch,  # ultralytics otherwise gathers 64 images for one optimizer step: on small data, one step an epoch
+        "optimizer": "AdamW",  # "auto" may choose an orthogonalising optimizer, which is not made for gates
+        "lr0": 2e-3,
+        "warmup_bias_lr": 0.0,  # the default 0.1 would carry the forget gates' biases away in the first epoch
+        "amp": False,  # amp=True first downloads a model for a self-test
+        "workers": 0,
+        "plots": False,
+        **changes,
+    }
+
+
+class Loaded(NamedTuple):
+    """What `load_weights` did: names of tensors, and how many numbers they hold."""
+
+    loaded: list  # taken over
+    missing: list  # of the model, not in the source, or of another shape there: they keep their initial values
+    unused: list  # of the source, without a place in the model
+    fraction: float  # of the model's parameters and buffers, by count of numbers, that were loaded
+
+    def __str__(self):
+        total = len(self.loaded) + len(self.missing)
+        lines = [f"{len(self.loaded)} of {total} tensors loaded ({self.fraction:.1%} of the model's numbers)"]
+        for title, names in (("keeps its initial values", self.missing), ("not used from the source", self.unused)):
+            for part, count in _by_part(names).items():
+                lines.append(f"  {title}: {part} ({count} tensors)")
+        return "\n".join(lines)
+
+
+def load_weights(model, source):
+    """Copy into `model` every weight of `source` that has the same name and shape, and return a report to print.
+
+    model: a YOLO or its nn.Module.       source: a path to a .pt file, a YOLO, an nn.Module or a state dict.
+    A file is read with restricted loading, which runs no code from it.  After this, YOLO(...).train() starts from these
+    weights; set by hand, they would be lost, because the trainer builds the model anew.
+    Raises ValueError when not a single tensor fits.
+    """
+    network = model if isinstance(model, nn.Module) and not hasattr(model, "ckpt") else model.model
+    target, given = network.state_dict(), _state_dict(source)
+    fits = {k: v for k, v in given.items() if k in target and v.shape == target[k].shape}
+    if not fits:
+        raise ValueError("no tensor of the source has the name and shape of one in the model; is it a YOLOv8 of this scale?")
+    network.load_state_dict(fits, strict=False)
+    if network is not model:
+        model.ckpt = {"model": network}  # tells YOLO.train() that the weights of this object count
+    size = {k: v.numel() for k, v in target.items()}
+    missing, unused = [k for k in target if k not in fits], [k for k in given if k not in fits]
+    return Loaded(list(fits), missing, unused, sum(size[k] for k in fits) / sum(size.values()))
+
+
+def _state_dict(source):
+    if isinstance(source, dict):
+        return source
+    if isinstance(source, nn.Module) and not hasattr(source, "ckpt"):
+        return source.state_dict()
+    if hasattr(source, "ckpt"):
+        return source.model.state_dict()
+    checkpoint, _ = tasks.torch_safe_load(source, safe_only=True)
+    return (checkpoint.get("ema") or checkpoint["model"]).float().state_dict()
+
+
+def _by_part(names):
+    """Names counted by layer and part: model.6.m.0.norm.weight -> model.6.m.0"""
+    counts = {}
+    for name in names:
+        part = ".".join(name.split(".")[:4 if ".m." in name else 3])
+        counts[part] = counts.get(part, 0) + 1
+    return counts

@@ -1,0 +1,274 @@
+"""Check that every chapter notebook is clean and complete.
+
+    python book/_tools/lint_notebooks.py [NOTEBOOK...]      all chapters by default; exit status 1 when something is wrong
+
+Each message names the notebook, the cell and the remedy.
+"""
+
+import ast
+import re
+import statistics
+import sys
+from pathlib import Path
+
+from nb import ROOT, chapter_number, chapters, read, setup_cell, tags
+
+MOST_LINES, MEDIAN_LINES = 25, 10
+DRAWING = {"plot", "imshow", "subplots", "scatter", "bar", "hist", "heatmap", "heatmaps", "curves", "show"}
+
+
+class Problems(list):
+    """Messages about one notebook."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def add(self, message: str, position: int | None = None, cell=None) -> None:
+        where = "" if position is None else f", cell {position} ({cell.get('id', 'no id')})"
+        self.append(f"{self.path.name}{where}: {message}")
+
+
+def lines(cell) -> int:
+    return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def code_cells(notebook):
+    return [(n, cell) for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+
+
+def lint(path: Path) -> list[str]:
+    """All problems of one chapter."""
+    notebook, problems = read(path), Problems(path)
+    for rule in (ids, clean, length, figures, title, setup, objectives, predict, exercises, sections):
+        rule(notebook, problems)
+    return problems
+
+
+# ---------------------------------------------------------------- clean
+
+
+def ids(notebook, problems) -> None:
+    seen = set()
+    for n, cell in enumerate(notebook.cells):
+        ident = cell.get("id")
+        if not ident:
+            problems.add("has no id; run `python book/_tools/nb.py clean`", n, cell)
+        elif ident in seen:
+            problems.add("has the id of an earlier cell", n, cell)
+        seen.add(ident)
+
+
+def clean(notebook, problems) -> None:
+    for n, cell in code_cells(notebook):
+        if cell.outputs or cell.execution_count is not None:
+            problems.add("holds outputs or an execution count; run `python book/_tools/nb.py clean`", n, cell)
+
+
+def length(notebook, problems) -> None:
+    for n, cell in code_cells(notebook):
+        if lines(cell) > MOST_LINES:
+            problems.add(f"has {lines(cell)} lines of code; at most {MOST_LINES}: split it", n, cell)
+    sizes = [lines(cell) for _, cell in code_cells(notebook)]
+    if sizes and statistics.median(sizes) >= MEDIAN_LINES:
+        problems.add(f"the median code cell has {statistics.median(sizes):g} lines; it must stay under {MEDIAN_LINES}")
+
+
+# ---------------------------------------------------------------- figures
+
+
+def called(node) -> str:
+    """The last name of a call: `plot` for ax.plot(...)."""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+
+
+def draws(tree, functions: set[str]) -> bool:
+    """Does this code draw when it runs?  What stands inside a def or lambda only draws when it is called."""
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, (ast.FunctionDef, ast.Lambda, ast.ClassDef)) and node is not tree:
+            continue
+        if isinstance(node, ast.Call):
+            if called(node) in DRAWING | functions:
+                return True
+            if called(node) == "explore":
+                continue
+        todo.extend(ast.iter_child_nodes(node))
+    return False
+
+
+def parse(cell):
+    code = re.sub(r"^\s*[%!].*$", "pass", cell.source, flags=re.M)
+    return ast.parse(code)
+
+
+def drawing_functions(notebook) -> set[str]:
+    """Names of the notebook's own functions that draw a figure."""
+    names: set[str] = set()
+    for _, cell in code_cells(notebook):
+        for node in ast.walk(parse(cell)):
+            if isinstance(node, ast.FunctionDef) and draws(node, names):
+                names.add(node.name)
+    return names
+
+
+def figures(notebook, problems) -> None:
+    functions = drawing_functions(notebook)
+    for n, cell in code_cells(notebook):
+        tree, metadata = parse(cell), cell.metadata.get("mystnb", {})
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and called(node) == "explore":
+                given = {keyword.arg for keyword in node.keywords}
+                for wanted in {"alt", "caption"} - given:
+                    problems.add(f"explore() has no {wanted}=", n, cell)
+        if not ("figure" in metadata or "image" in metadata or draws(tree, functions)):
+            continue
+        if "remove-output" in tags(cell) or "remove-cell" in tags(cell):
+            continue
+        if not str(metadata.get("image", {}).get("alt", "")).strip():
+            problems.add("draws a figure without mystnb.image.alt in its metadata", n, cell)
+        for wanted in ("name", "caption"):
+            if not str(metadata.get("figure", {}).get(wanted, "")).strip():
+                problems.add(f"draws a figure without mystnb.figure.{wanted} in its metadata", n, cell)
+
+
+# ---------------------------------------------------------------- the anatomy of a chapter
+
+
+def text(notebook) -> str:
+    return "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def title(notebook, problems) -> None:
+    number = chapter_number(problems.path)
+    if not notebook.cells or not re.match(rf"# {number}\. \S", notebook.cells[0].source):
+        problems.add(f"the first cell must begin with `# {number}. Title`")
+    opening = "\n".join(cell.source for cell in notebook.cells[:3]).lower()
+    for word in ("minutes", "difficulty", "prerequisites"):
+        if word not in opening:
+            problems.add(f"the card in the first cells does not mention {word!r}")
+    if not any("teach.setup(" in cell.source for _, cell in code_cells(notebook)):
+        problems.add("no cell runs `run = teach.setup(seed=0)`")
+
+
+def setup(notebook, problems) -> None:
+    cells = [(n, cell) for n, cell in code_cells(notebook) if "setup" in tags(cell)]
+    if len(cells) != 1:
+        problems.add(f"{len(cells)} cells are tagged `setup`; one is wanted")
+    for n, cell in cells:
+        if cell.source != setup_cell(chapter_number(problems.path)):
+            problems.add("is not the set-up cell of vil_lite/teach/setup_cell.py; run `python book/_tools/nb.py clean`", n, cell)
+
+
+def section(notebook, pattern: str) -> str | None:
+    """The text under the first heading that matches, up to the next heading of the same level or above."""
+    match = re.search(rf"^(#+) [^\n]*(?:{pattern})[^\n]*$", text(notebook), flags=re.M | re.I)
+    if not match:
+        return None
+    rest = text(notebook)[match.end():]
+    end = re.search(rf"^#{{1,{len(match.group(1))}}} ", rest, flags=re.M)
+    return rest[: end.start()] if end else rest
+
+
+def objectives(notebook, problems) -> None:
+    found = section(notebook, "objectives|will be able|you will learn")
+    if found is None:
+        problems.add("no section `## Objectives`")
+        return
+    items = [item for item in re.split(r"^(?:[-*]|\d+\.) ", found, flags=re.M)[1:] if item.strip()]
+    if not 3 <= len(items) <= 5:
+        problems.add(f"{len(items)} objectives; three to five are wanted")
+    numbers = exercise_numbers(notebook)
+    for item in items:
+        named = re.findall(r"[Ee]xercises? (\d+\.\d+)", item)
+        if not named and "open question" not in item.lower():
+            problems.add(f"this objective names no exercise that proves it: {item.strip()[:60]!r}")
+        for number in named:
+            if number not in numbers:
+                problems.add(f"an objective names Exercise {number}, which does not exist")
+
+
+def exercise_numbers(notebook) -> list[str]:
+    return re.findall(r"^#{2,4} Exercise (\d+\.\d+)", text(notebook), flags=re.M)
+
+
+def predict(notebook, problems) -> None:
+    for n, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown" and "predict first" in cell.source.lower():
+            near = "\n".join(c.source for c in notebook.cells[n : n + 2])
+            if not re.search(r"<details>\s*<summary>[^<]*answer", near, flags=re.I):
+                problems.add("`Predict first` has no hidden answer (<details><summary>Answer</summary>)", n, cell)
+            return
+    problems.add("no `Predict first` question")
+
+
+def exercises(notebook, problems) -> None:
+    number = chapter_number(problems.path)
+    starts = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "markdown" and re.search(r"^#{2,4} Exercise ", cell.source, flags=re.M)]
+    if not 4 <= len(starts) <= 6:
+        problems.add(f"{len(starts)} exercises; four to six are wanted")
+    wanted = [f"{number}.{k}" for k in range(1, len(starts) + 1)]
+    if exercise_numbers(notebook) != wanted:
+        problems.add(f"exercises are numbered {exercise_numbers(notebook)}; {wanted} is wanted")
+    for start, end in zip(starts, [*starts[1:], len(notebook.cells)]):
+        exercise(notebook.cells[start:end], start, problems)
+    stubs = sum("exercise" in tags(c) for c in notebook.cells)
+    solutions = sum("solution" in tags(c) for c in notebook.cells)
+    if not stubs == solutions == len(starts):
+        problems.add(f"{len(starts)} exercises, {stubs} cells tagged `exercise`, {solutions} tagged `solution`: one each is wanted")
+
+
+def exercise(cells: list, start: int, problems) -> None:
+    """One exercise: its card, then stub with check, hint, solution with the same check."""
+    card = cells[0]
+    for pattern, what in (("●", "difficulty (●●○○○)"), ("importance", "importance"), ("minute|min\\b", "minutes")):
+        if not re.search(pattern, card.source, flags=re.I):
+            problems.add(f"the card of this exercise has no {what}", start, card)
+    order = [kind(cell) for cell in cells]
+    for what in ("stub", "hint", "solution"):
+        if what not in order:
+            problems.add(f"this exercise has no {what}", start, card)
+    if "stub" not in order or "solution" not in order:
+        return
+    if "hint" in order and not order.index("stub") < order.index("hint") < order.index("solution"):
+        problems.add("the order is stub, hint, solution", start, card)
+    stub, solution = cells[order.index("stub")], cells[order.index("solution")]
+    checks = [re.findall(r"\bcheck_\w+", cell.source) for cell in (stub, solution)]
+    if not checks[0] or not set(checks[0]) <= set(checks[1]):
+        problems.add("stub and solution must call the same check_...", start, card)
+    if not re.search(r"NotImplementedError|= *(None|\.\.\.)\s*(#|$)", stub.source, flags=re.M):
+        problems.add("the stub neither raises NotImplementedError nor leaves a value at None", start, card)
+    if "hide-cell" not in tags(solution) and "hide-input" not in tags(solution):
+        problems.add("the solution is not hidden: tag it `hide-cell`", start, card)
+
+
+def kind(cell) -> str | None:
+    if "exercise" in tags(cell):
+        return "stub"
+    if "solution" in tags(cell):
+        return "solution"
+    return "hint" if re.search(r"<summary>[^<]*hint", cell.source, flags=re.I) else None
+
+
+def sections(notebook, problems) -> None:
+    if not any(re.search(r"\bexplore\(", cell.source) for _, cell in code_cells(notebook)):
+        problems.add("nothing to explore: no teach.explore(...)")
+    if not re.search(r"open question", text(notebook), flags=re.I) or not re.search(r"<summary>[^<]*rubric", text(notebook), flags=re.I):
+        problems.add("no open question with a rubric (<details><summary>Rubric</summary>)")
+    for pattern, name in (("now in the library", "Now in the library"), ("summary", "Summary"), ("further reading", "Further reading")):
+        if section(notebook, pattern) is None:
+            problems.add(f"no section `## {name}`")
+
+
+def main(paths: list[str]) -> int:
+    chosen = [Path(path) for path in paths] or chapters(ROOT)
+    problems = [problem for path in chosen for problem in lint(path)]
+    sizes = [lines(cell) for path in chosen for _, cell in code_cells(read(path))]
+    if sizes and statistics.median(sizes) >= MEDIAN_LINES:
+        problems.append(f"the median code cell of the book has {statistics.median(sizes):g} lines; under {MEDIAN_LINES} is wanted")
+    print("\n".join(problems) or f"{len(chosen)} notebooks, {len(sizes)} code cells, median {statistics.median(sizes or [0]):g} lines: all well")
+    return bool(problems)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

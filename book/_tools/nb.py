@@ -1,0 +1,126 @@
+"""Notebooks as text: convert to and from jupytext's percent form, and keep them clean.
+
+    python book/_tools/nb.py to-py NOTEBOOK.ipynb DRAFT.py      to write or edit a chapter
+    python book/_tools/nb.py to-ipynb DRAFT.py NOTEBOOK.ipynb   cells that did not change keep their ids
+    python book/_tools/nb.py clean NOTEBOOK.ipynb...            no outputs, no counts, the current set-up cell
+
+The notebook is the source; a draft is thrown away.  Cell options stand in the percent line, as in
+`# %% tags=["exercise"]` or `# %% mystnb={"image": {"alt": "..."}, "figure": {"name": "fig-03-x", "caption": "..."}}`.
+A cell tagged `setup` is always written with the text of vil_lite/teach/setup_cell.py.
+"""
+
+import argparse
+import difflib
+import hashlib
+import re
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from vil_lite.teach.setup_cell import SETUP_CELL, SETUP_CELL_YOLO  # noqa: E402
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def chapters(root: Path = ROOT) -> list[Path]:
+    """The chapter notebooks, in the book's order."""
+    return sorted((root / "book").glob("part*/[0-9][0-9]_*.ipynb"))
+
+
+def tags(cell) -> list[str]:
+    return cell.metadata.get("tags", [])
+
+
+def setup_cell(chapter: int) -> str:
+    """The set-up cell of a chapter: from chapter 13 on it also sees to ultralytics."""
+    return SETUP_CELL_YOLO if chapter >= 13 else SETUP_CELL
+
+
+def chapter_number(path: Path) -> int:
+    return int(re.match(r"\d+", Path(path).name).group())
+
+
+def read(path: Path):
+    """The notebook as it stands: nbformat.read would mend missing and repeated ids before the linter sees them."""
+    return nbformat.v4.reads_json(Path(path).read_text(encoding="utf-8"))
+
+
+def write(notebook, path: Path) -> None:
+    """Write a clean notebook: no outputs, one metadata, stable ids, one trailing newline."""
+    Path(path).write_text(dumps(notebook, Path(path)), encoding="utf-8")
+
+
+def dumps(notebook, path: Path) -> str:
+    notebook = nbformat.from_dict(notebook)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for cell in notebook.cells:
+        cell.metadata.pop("lines_to_next_cell", None)
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+            if "setup" in tags(cell):
+                cell.source = setup_cell(chapter_number(path))
+    nbformat.validate(notebook)
+    return nbformat.writes(notebook, indent=1, ensure_ascii=False).rstrip("\n") + "\n"
+
+
+def convert(draft: Path, path: Path):
+    """Read a percent script into a notebook whose unchanged cells keep the ids that they have in `path`."""
+    notebook = jupytext.read(draft, fmt="py:percent")
+    for cell in notebook.cells:
+        # jupytext comments out magics and nothing else; the metadata of the header belongs to the draft.
+        if "setup" in tags(cell):
+            cell.source = setup_cell(chapter_number(path))
+    keep_ids(notebook.cells, read(path).cells if Path(path).exists() else [], Path(path).stem)
+    return notebook
+
+
+def keep_ids(new: list, old: list, stem: str) -> None:
+    """Give new cells the ids of the old cells they continue, and all others an id made of their content."""
+    def keys(cells):
+        return [(c.cell_type, c.source) for c in cells]
+
+    for cell in new:
+        cell.id = None
+    for what, i, j, k, l in difflib.SequenceMatcher(None, keys(old), keys(new), autojunk=False).get_opcodes():  # noqa: E741
+        if what == "equal" or (what == "replace" and j - i == l - k):
+            for before, after in zip(old[i:j], new[k:l]):
+                after.id = before.get("id")
+    used = {cell.id for cell in new if cell.id}
+    for cell in new:
+        count = 0
+        while not cell.id:
+            made = hashlib.sha256(f"{stem}|{cell.cell_type}|{cell.source}|{count}".encode()).hexdigest()[:8]
+            cell.id, count = (None if made in used else made), count + 1
+        used.add(cell.id)
+
+
+def main(arguments=None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=["to-py", "to-ipynb", "clean"])
+    parser.add_argument("paths", nargs="+", type=Path)
+    given = parser.parse_args(arguments)
+    if given.action == "clean":
+        for path in given.paths:
+            write(read(path), path)
+        return
+    if len(given.paths) != 2:
+        parser.error(f"{given.action} takes a source and a target")
+    source, target = given.paths
+    if given.action == "to-py":
+        jupytext.write(read(source), target, fmt="py:percent")
+    else:
+        write(convert(source, target), target)
+
+
+if __name__ == "__main__":
+    main()

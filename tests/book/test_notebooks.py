@@ -1,0 +1,259 @@
+"""The notebook linter: every chapter passes, and a notebook with one fault fails with a message about that fault."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+import lint_notebooks  # noqa: E402
+import nb  # noqa: E402
+
+CHAPTERS = nb.chapters()
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapter_is_clean_and_complete(path):
+    assert lint_notebooks.lint(path) == []
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_chapter_is_written_as_the_tool_writes_it(path):
+    assert nb.dumps(nb.read(path), path) == path.read_text(encoding="utf-8")
+
+
+def test_median_of_the_whole_book():
+    sizes = [lint_notebooks.lines(c) for p in CHAPTERS for _, c in lint_notebooks.code_cells(nb.read(p))]
+    assert sizes and sorted(sizes)[len(sizes) // 2] < 10 and max(sizes) <= 25
+
+
+# ---------------------------------------------------------------- a small complete chapter
+
+
+def exercise_cells(n: int) -> list:
+    return [
+        new_markdown_cell(f"### Exercise 3.{n}: do it\n\nDifficulty ●●○○○ · importance ●●●○○ · 5 minutes"),
+        new_code_cell(f"def f{n}(x):\n    raise NotImplementedError\n\nch03.check_{n}(f{n})", metadata={"tags": ["exercise"]}),
+        new_markdown_cell("<details><summary>Hint 1</summary>\n\nThink.\n</details>"),
+        new_code_cell(f"def f{n}(x):\n    return x * {n}00\n\nch03.check_{n}(f{n})", metadata={"tags": ["solution", "hide-cell"]}),
+    ]
+
+
+def good() -> nbformat.NotebookNode:
+    figure = {"mystnb": {"image": {"alt": "A line"}, "figure": {"name": "fig-03-a", "caption": "A line."}}}
+    cells = [
+        new_markdown_cell("# 3. A memory\n\n20 minutes · difficulty ●○○○○ · prerequisites: none"),
+        new_markdown_cell("## Objectives\n\n- do (Exercise 3.1)\n- do more (Exercises 3.2)\n- discuss (open question)"),
+        new_code_cell(nb.setup_cell(3), metadata={"tags": ["setup"]}),
+        new_code_cell("from vil_lite import teach\nrun = teach.setup(seed=0)"),
+        new_markdown_cell("## Predict first\n\nWhat?\n\n<details><summary>Answer</summary>\n\nThis.\n</details>"),
+        new_code_cell("def draw(n):\n    fig, ax = plt.subplots()\n    return fig"),
+        new_code_cell("draw(3);", metadata=figure),
+        new_code_cell('teach.explore(draw, alt="a", caption="c", n=[1, 2])'),
+        *[cell for n in range(1, 5) for cell in exercise_cells(n)],
+        new_markdown_cell("## Open question\n\nWhy?\n\n<details><summary>Rubric</summary>\n\n2 points.\n</details>"),
+        new_markdown_cell("## Now in the library\n\nIt is.\n\n## Summary\n\nDone.\n\n## Further reading\n\nMuch."),
+    ]
+    return new_notebook(cells=cells)
+
+
+@pytest.fixture
+def lint(tmp_path):
+    def run(notebook) -> list[str]:
+        path = tmp_path / "03_memory.ipynb"
+        path.write_text(nbformat.v4.writes_json(notebook))  # unlike nbformat.write, it mends nothing
+        return lint_notebooks.lint(path)
+
+    return run
+
+
+def test_the_small_chapter_is_fine(lint):
+    assert lint(good()) == []
+
+
+def cell(notebook, start: str):
+    return next(c for c in notebook.cells if c.source.startswith(start))
+
+
+def change(start: str, old: str, new: str):
+    def fault(notebook):
+        found = cell(notebook, start)
+        assert old in found.source
+        found.source = found.source.replace(old, new)
+
+    return fault
+
+
+def retag(start: str, *tags):
+    def fault(notebook):
+        cell(notebook, start).metadata = {"tags": list(tags)}
+
+    return fault
+
+
+def drop(start: str):
+    return lambda notebook: notebook.cells.remove(cell(notebook, start))
+
+
+def output(notebook):
+    cell(notebook, "draw(3)").outputs = [nbformat.v4.new_output("stream", text="x")]
+
+
+def count(notebook):
+    cell(notebook, "draw(3)").execution_count = 1
+
+
+def no_id(notebook):
+    del notebook.cells[1]["id"]
+
+
+def same_id(notebook):
+    notebook.cells[1]["id"] = notebook.cells[0]["id"]
+
+
+def lose(kind: str, key: str):
+    def fault(notebook):
+        del cell(notebook, "draw(3)").metadata.mystnb[kind][key]
+
+    return fault
+
+
+def long_cells(notebook):
+    for found in notebook.cells:
+        if found.cell_type == "code" and "setup" not in found.metadata.get("tags", []):
+            found.source += "\n" + "x = 1\n" * 12
+
+
+def bare_plot(notebook):
+    notebook.cells.insert(8, new_code_cell("plt.plot([1, 2])"))
+
+
+def swap_hint(notebook):
+    hint = cell(notebook, "<details><summary>Hint")
+    position = notebook.cells.index(hint)
+    notebook.cells[position], notebook.cells[position + 1] = notebook.cells[position + 1], hint
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (output, "holds outputs or an execution count"),
+        (count, "holds outputs or an execution count"),
+        (no_id, "has no id; run"),
+        (same_id, "has the id of an earlier cell"),
+        (change("draw(3)", "draw(3);", "x = 1\n" * 26), "has 26 lines of code; at most 25"),
+        (long_cells, "the median code cell has"),
+        (lose("image", "alt"), "without mystnb.image.alt"),
+        (lose("figure", "caption"), "without mystnb.figure.caption"),
+        (lose("figure", "name"), "without mystnb.figure.name"),
+        (bare_plot, "without mystnb.image.alt"),
+        (change("teach.explore", 'alt="a", ', ""), "explore() has no alt="),
+        (change("teach.explore", 'caption="c", ', ""), "explore() has no caption="),
+        (drop("teach.explore"), "nothing to explore"),
+        (change("# 3.", "# 3. A", "# 4. A"), "must begin with `# 3. Title`"),
+        (change("# 3.", "prerequisites", "needs"), "does not mention 'prerequisites'"),
+        (drop("from vil_lite"), "no cell runs `run = teach.setup(seed=0)`"),
+        (change("try:", "--no-deps", "--upgrade"), "is not the set-up cell"),
+        (drop("try:"), "0 cells are tagged `setup`"),
+        (drop("## Objectives"), "no section `## Objectives`"),
+        (change("## Objectives", "- discuss (open question)", ""), "2 objectives"),
+        (change("## Objectives", "(Exercise 3.1)", ""), "names no exercise that proves it: 'do"),
+        (change("## Objectives", "3.2", "3.9"), "names Exercise 3.9, which does not exist"),
+        (drop("## Predict"), "no `Predict first` question"),
+        (change("## Predict", "<details>", "<p>"), "`Predict first` has no hidden answer"),
+        (change("### Exercise 3.2", "3.2", "3.5"), "exercises are numbered"),
+        (change("### Exercise 3.1", "●", "x"), "has no difficulty"),
+        (change("### Exercise 3.1", "importance", ""), "has no importance"),
+        (change("### Exercise 3.1", "5 minutes", ""), "has no minutes"),
+        (drop("<details><summary>Hint"), "this exercise has no hint"),
+        (retag("def f1(x):\n    return", "hide-cell"), "this exercise has no solution"),
+        (retag("def f1(x):\n    return", "solution"), "the solution is not hidden"),
+        (retag("def f1(x):\n    raise"), "this exercise has no stub"),
+        (swap_hint, "the order is stub, hint, solution"),
+        (change("def f1(x):\n    return", "check_1", "check_2"), "must call the same check_"),
+        (change("def f1(x):\n    raise", "raise NotImplementedError", "return x"), "neither raises NotImplementedError"),
+        (change("## Open question", "Rubric", "Thoughts"), "no open question with a rubric"),
+        (change("## Now", "Now in the library", "The code"), "no section `## Now in the library`"),
+        (change("## Now", "## Summary", "## End"), "no section `## Summary`"),
+        (change("## Now", "## Further reading", "## More"), "no section `## Further reading`"),
+    ],
+)
+def test_each_rule_bites(lint, fault, said):
+    notebook = good()
+    fault(notebook)
+    problems = lint(notebook)
+    assert any(said in problem for problem in problems), problems
+    assert all(problem.startswith("03_memory.ipynb") for problem in problems)
+
+
+def test_three_exercises_are_too_few(lint):
+    notebook = good()
+    notebook.cells = [c for c in notebook.cells if c not in exercise_cells(4) and "3.4" not in c.source and "check_4" not in c.source]
+    assert any("3 exercises; four to six are wanted" in p for p in lint(notebook))
+
+
+def test_messages_name_the_cell(lint):
+    notebook = good()
+    bare_plot(notebook)
+    assert re.match(r"03_memory.ipynb, cell 8 \(\w+\): draws", lint(notebook)[0])
+
+
+def test_the_command_fails_and_says_why(tmp_path):
+    path = tmp_path / "03_memory.ipynb"
+    tool = ROOT / "book" / "_tools" / "lint_notebooks.py"
+    nbformat.write(good(), path)
+    done = subprocess.run([sys.executable, tool, path], capture_output=True, text=True)
+    assert done.returncode == 0 and "all well" in done.stdout
+    notebook = good()
+    output(notebook)
+    nbformat.write(notebook, path)
+    done = subprocess.run([sys.executable, tool, path], capture_output=True, text=True)
+    assert done.returncode == 1 and "holds outputs" in done.stdout
+
+
+# ---------------------------------------------------------------- conversion
+
+
+DRAFT = '''# %% [markdown]
+# # 3. A memory
+
+# %% tags=["setup"]
+pass
+
+# %% tags=["exercise"] mystnb={"image": {"alt": "A \\u201cline\\u201d"}}
+x = 1
+'''
+
+
+def test_a_draft_becomes_a_clean_notebook_and_keeps_its_ids(tmp_path):
+    draft, path = tmp_path / "draft.py", tmp_path / "03_memory.ipynb"
+    draft.write_text(DRAFT)
+    nb.main(["to-ipynb", str(draft), str(path)])
+    first = nb.read(path)
+    assert [c.cell_type for c in first.cells] == ["markdown", "code", "code"]
+    assert first.cells[1].source == nb.setup_cell(3)
+    assert first.cells[2].metadata == {"tags": ["exercise"], "mystnb": {"image": {"alt": "A “line”"}}}
+    draft.write_text(DRAFT.replace("x = 1", "x = 2") + "\n# %%\ny = 3\n")
+    nb.main(["to-ipynb", str(draft), str(path)])
+    second = nb.read(path)
+    assert [c.id for c in second.cells[:2]] == [c.id for c in first.cells[:2]]
+    assert len({c.id for c in second.cells}) == 4
+
+
+def test_there_and_back_changes_nothing(tmp_path):
+    path, draft = tmp_path / "03_memory.ipynb", tmp_path / "draft.py"
+    nb.write(good(), path)
+    before = path.read_text()
+    nb.main(["to-py", str(path), str(draft)])
+    nb.main(["to-ipynb", str(draft), str(path)])
+    assert path.read_text() == before
+
+
+def test_part_three_also_sees_to_ultralytics():
+    assert "ultralytics" in nb.setup_cell(14) and "ultralytics" not in nb.setup_cell(12)

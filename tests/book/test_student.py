@@ -1,0 +1,152 @@
+"""student/: no solution in it, nothing that Colab cannot show, and never stale."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+import nb  # noqa: E402
+import student  # noqa: E402
+from plain import Labels, plain  # noqa: E402
+
+from vil_lite.teach.setup_cell import REPOSITORY  # noqa: E402
+
+CHAPTERS = nb.chapters()
+
+
+def test_the_folder_is_what_the_chapters_say():
+    assert student.drift() == [], "run `make student` and commit the result"
+
+
+def code_lines(cells) -> set[str]:
+    lines = {line.strip() for cell in cells for line in cell.source.splitlines()}
+    return {line for line in lines if len(line) > 12 and not line.startswith(("#", "def ", "import ", "from "))}
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_no_solution_leaks(path):
+    master, given = nb.read(path), nb.read(ROOT / "student" / path.name)
+    solutions = [c for c in master.cells if "solution" in nb.tags(c)]
+    secret = code_lines(solutions) - code_lines([c for c in master.cells if "solution" not in nb.tags(c)])
+    assert solutions and secret
+    shown = "\n".join(c.source for c in given.cells)
+    assert [line for line in secret if line in shown] == []
+    assert not {c.id for c in given.cells} & {c.id for c in solutions}
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_stubs_hints_checks_and_badge_stay(path):
+    master, given = nb.read(path), nb.read(ROOT / "student" / path.name)
+    nbformat.validate(given)
+    stubs = [c.source for c in master.cells if "exercise" in nb.tags(c)]
+    assert [c.source for c in given.cells if "exercise" in nb.tags(c)] == stubs
+    shown = "\n".join(c.source for c in given.cells)
+    assert shown.count("<summary>Hint") == "\n".join(c.source for c in master.cells).count("<summary>Hint") > 0
+    assert REPOSITORY.removeprefix("https://") + f"/blob/main/student/{path.name}" in given.cells[0].source
+    assert nb.setup_cell(nb.chapter_number(path)) in [c.source for c in given.cells]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_nothing_is_left_that_only_the_book_understands(path):
+    given = nb.read(ROOT / "student" / path.name)
+    prose = "\n".join(c.source for c in given.cells if c.cell_type == "markdown")
+    prose = re.sub(r"^```\w*\n.*?^```", "", prose, flags=re.M | re.S)
+    assert re.findall(r"\{[\w:-]+\}`|^(?:`{3,}|:{3,})\{.*|\$\$ *\([\w-]+\)|^\([\w-]+\)=", prose, flags=re.M) == []
+
+
+# ---------------------------------------------------------------- a small book
+
+
+BIB = """@article{one2024, author = {Beck, Maximilian and Other, A. and Third, B.}, year = {2024}, title = {A}}
+@article{two2025, author = {Alkin, Benedikt and Other, A.}, year = {2025}, title = {B}}"""
+
+
+@pytest.fixture
+def book(tmp_path):
+    part = tmp_path / "book" / "part1_memory"
+    part.mkdir(parents=True)
+    (tmp_path / "book" / "references.bib").write_text(BIB)
+    (tmp_path / "book" / "notation.md").write_text("# Notation\n\n(all-symbols)=\n## All symbols\n")
+    figure = {"mystnb": {"image": {"alt": "a"}, "figure": {"name": "fig-03-a", "caption": "A line, see {eq}`eq-03-b`."}}}
+    third = new_notebook(cells=[
+        new_markdown_cell("# 3. A memory\n\nCard."),
+        new_code_cell("pass", metadata={"tags": ["setup", "hide-input"]}),
+        new_markdown_cell("$$ a = b $$ (eq-03-a)\n\n$$\nc\n$$ (eq-03-b)"),
+        new_code_cell("plt.plot(x)", metadata=figure),
+        new_code_cell("def f():\n    raise NotImplementedError", metadata={"tags": ["exercise"]}),
+        new_code_cell("def f():\n    return 'the answer'", metadata={"tags": ["solution"]}),
+        new_code_cell("secret()", metadata={"tags": ["remove-cell"]}),
+        new_markdown_cell("Only the book.", metadata={"tags": ["book-only"]}),
+    ])
+    nb.write(third, part / "03_memory.ipynb")
+    nb.write(new_notebook(cells=[new_markdown_cell("# 4. Forms")]), part / "04_forms.ipynb")
+    return tmp_path
+
+
+def test_what_is_kept_and_what_is_dropped(book):
+    made = student.files(book)
+    assert sorted(made) == ["03_memory.ipynb", "04_forms.ipynb", "README.md"]
+    cells = json.loads(made["03_memory.ipynb"])["cells"]
+    sources = ["".join(c["source"]) for c in cells]
+    assert sources[0].startswith("# 3. A memory\n\n[![Open in Colab]") and sources[0].endswith("Card.")
+    assert "*Figure 3.1. A line, see (3.2).*" in sources
+    for gone in ("the answer", "secret", "Only the book"):
+        assert gone not in made["03_memory.ipynb"]
+    assert cells[1]["metadata"] == {"tags": ["setup"]}
+    assert "3. [A memory](03_memory.ipynb)" in made["README.md"]
+    assert student.files(book) == made
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("see {numref}`fig-03-a` and {numref}`Fig. %s <fig-03-a>`", "see Figure 3.1 and Fig. 3.1"),
+        ("by {eq}`eq-03-b`", "by (3.2)"),
+        ("{cite:t}`one2024` and {cite:p}`two2025`", "Beck et al. (2024) and (Alkin and Other, 2025)"),
+        ("{cite:p}`one2024,two2025`", "(Beck et al., 2024; Alkin and Other, 2025)"),
+        ("{glue:text}`accuracy:.3f` right", "`accuracy` right"),
+        ("{doc}`04_forms`", "[4. Forms](04_forms.ipynb)"),
+        ("{doc}`the symbols <../notation>`", f"[the symbols]({REPOSITORY}/blob/main/book/notation.md)"),
+        ("{ref}`all-symbols`, {term}`gate <gates>`, {math}`x`", "All symbols, gate, $x$"),
+        ("[next](../part1_memory/04_forms.ipynb#top)", "[next](04_forms.ipynb#top)"),
+        ("![a](../_static/a.png)", f"![a]({REPOSITORY}/raw/main/book/_static/a.png)"),
+        ("[out](https://arxiv.org/abs/1)", "[out](https://arxiv.org/abs/1)"),
+        ("(all-symbols)=\n## All", "## All"),
+        ("$$\nc\n$$ (eq-03-b)", "$$\nc\n\\tag{3.2}\n$$"),
+        ("```{note}\nOne\ntwo\n```", "> **Note**\n>\n> One\n> two"),
+        (":::{admonition} Look\n:class: tip\nOne\n:::", "> **Look**\n>\n> One"),
+        ("::::{admonition} Out\n:::{note}\nin\n:::\n::::", "> **Out**\n>\n> > **Note**\n> >\n> > in"),
+        ("```python\n{eq}`x`\n```", "```python\n{eq}`x`\n```"),
+    ],
+)
+def test_the_books_markdown_becomes_plain(book, text, wanted):
+    labels = Labels(book, nb.chapters(book))
+    assert plain(text, labels, book / "book" / "part1_memory" / "03_memory.ipynb") == wanted
+
+
+def test_an_unknown_label_is_an_error(book):
+    with pytest.raises(KeyError, match="fig-none"):
+        plain("{numref}`fig-none`", Labels(book, nb.chapters(book)), book / "book" / "part1_memory" / "03_memory.ipynb")
+
+
+def test_check_names_stale_missing_and_left_over_files(book, capsys):
+    assert student.main(["--check"], root=book) == 1
+    assert student.main([], root=book) == 0
+    assert student.main(["--check"], root=book) == 0
+    (book / "student" / "03_memory.ipynb").write_text("{}")
+    (book / "student" / "04_forms.ipynb").unlink()
+    (book / "student" / "99_old.ipynb").write_text("{}")
+    capsys.readouterr()
+    assert student.main(["--check"], root=book) == 1
+    said = capsys.readouterr().out
+    for name in ("03_memory", "04_forms", "99_old"):
+        assert f"student/{name}.ipynb is stale: run `make student`" in said
+    student.main([], root=book)
+    assert student.drift(book) == []

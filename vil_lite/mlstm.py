@@ -45,9 +45,10 @@ def _own_precision(form):
 
     @wraps(form)
     def call(q, *args, **kwargs):
-        if not torch.is_autocast_enabled(q.device.type):
+        device = q.device.type
+        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
             return form(q, *args, **kwargs)
-        with torch.autocast(q.device.type, enabled=False):
+        with torch.autocast(device, enabled=False):
             return form(q, *args, **kwargs)
 
     return call
@@ -130,7 +131,9 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
         fill = L - S % L
         q, k, v = (F.pad(x, (0, 0, 0, fill)) for x in (q, k, v))
         i, log_f = F.pad(i, (0, fill), value=-torch.inf), F.pad(log_f, (0, fill))
-    log_key, log_query, decay, m_t = _chunk_weights(_wide(i), _wide(log_f), m, L)
+    log_key, log_query, decay, m_t = _chunk_weights(_wide(i), _wide(log_f), m.detach(), L)
+    one = torch.exp(m - m.detach()).to(C.dtype)  # carries the gradient of the initial stabiliser
+    C, n = C * one[..., None, None], n * one[..., None]
 
     # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
@@ -176,8 +179,7 @@ def _chunk_weights(i, log_f, m, L):
         rise = torch.diff(c, dim=-1, prepend=m[..., None]).clamp(max=FAR).unflatten(-1, (-1, L)).cumsum(-1)
     log_key = rise + (log_write - c).clamp(min=-FAR).unflatten(-1, (-1, L))
     m_t = (cum_f + c).unflatten(-1, (-1, L))
-    from_m = (m - m.detach())[..., None, None]  # zero, with the gradient of the initial state
-    return log_key - from_m, from_m - rise, rise[..., -1], m_t
+    return log_key, -rise, rise[..., -1], m_t
 
 
 def _carry(added, decay, first):

@@ -1,0 +1,189 @@
+"""The three forms against the authors' reference, against each other, and at the edges of what gates can be."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vil_lite.mlstm import MLSTMState, _chunk_length, mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
+
+GOLDEN = np.load(Path(__file__).parent / "golden" / "mlstm_cell.npz")
+CASES = sorted({key.split("/")[0] for key in GOLDEN})
+FORMS = [mlstm_recurrent, mlstm_parallel, mlstm_chunkwise]
+
+
+def random_inputs(S, d=4, dv=3, B=2, H=2, gate_scale=3.0, seed=0, dtype=torch.float64):
+    g = torch.Generator().manual_seed(seed)
+    q, k = (torch.randn(B, H, S, d, generator=g, dtype=torch.float64) for _ in range(2))
+    v = torch.randn(B, H, S, dv, generator=g, dtype=torch.float64)
+    i, f = (gate_scale * torch.randn(B, H, S, generator=g, dtype=torch.float64) for _ in range(2))
+    return [x.to(dtype) for x in (q, k, v, i, f)]
+
+
+def relative(a, b):
+    return ((a.double() - b.double()).abs().max() / b.double().abs().max().clamp(min=1e-30)).item()
+
+
+def condition(q, k, v, i, f):
+    """How much the signed sum q . n cancels in each row (B, H, S): no float64 program can be exact beyond this factor."""
+    cum_f = torch.nn.functional.logsigmoid(f).cumsum(-1)
+    log_D = cum_f[..., :, None] - cum_f[..., None, :] + i[..., None, :]
+    log_D = log_D.masked_fill(torch.ones(log_D.shape[-2:]).triu(1).bool(), -torch.inf)
+    m = log_D.amax(-1).clamp(min=0)
+    scores = (q @ k.mT) * q.shape[-1] ** -0.5 * torch.exp(log_D - m[..., None])
+    return (scores.abs().sum(-1) / torch.maximum(scores.sum(-1).abs(), torch.exp(-m))).clamp(min=1)
+
+
+def close(h, wanted, inputs):
+    return ((h - wanted).abs().amax(-1) / condition(*inputs)).max() / inputs[2].abs().max() < 1e-10
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("case", CASES)
+def test_equals_the_authors_reference(form, case):
+    q, k, v, i, f, wanted = (torch.from_numpy(GOLDEN[f"{case}/{name}"]).double() for name in "qkvifh")
+    h, _ = form(q, k, v, i, f)
+    assert relative(h, wanted) < 1e-6
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    S=st.integers(1, 300),
+    cut=st.floats(0, 1),
+    chunk=st.integers(1, 70),
+    gate_scale=st.sampled_from([0.1, 1.0, 30.0]),
+    seed=st.integers(0, 10**6),
+)
+def test_forms_agree_whole_and_cut_in_two(S, cut, chunk, gate_scale, seed):
+    inputs = random_inputs(S, gate_scale=gate_scale, seed=seed)
+    wanted, end = mlstm_recurrent(*inputs, eps=0.0)
+    first = int(cut * S)
+    for form, options in [(mlstm_parallel, {}), (mlstm_chunkwise, {"chunk_size": chunk})]:
+        h, state = form(*inputs, eps=0.0, **options)
+        assert close(h, wanted, inputs)
+        assert gate_scale > 1 or relative(h, wanted) < 1e-10
+        assert_same_state(state, end)
+        if 0 < first < S:
+            h1, middle = form(*(x[:, :, :first] for x in inputs), eps=0.0, **options)
+            h2, state = form(*(x[:, :, first:] for x in inputs), state=middle, eps=0.0, **options)
+            assert close(torch.cat([h1, h2], 2), wanted, inputs)
+            assert_same_state(state, end)
+
+
+def assert_same_state(state, wanted):
+    for name, a, b in zip(MLSTMState._fields, state, wanted, strict=True):
+        assert torch.allclose(a, b, rtol=1e-9, atol=1e-9), name
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("S", [1, 7, 65, 200])
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_gates_of_ten_thousand_stay_finite_and_right(form, S, seed):
+    g = torch.Generator().manual_seed(seed)
+    q, k, v, i, f = random_inputs(S, d=8, dv=8, seed=seed)
+    extremes = torch.tensor([-1e4, -100.0, 0.0, 100.0, 1e4], dtype=torch.float64)
+    i, f = (extremes[torch.randint(0, 5, i.shape, generator=g)] + x for x in (i, f))
+    single = [x.float().requires_grad_() for x in (q, k, v, i, f)]
+    # the reference reads the same float32 numbers: near 1e4 their rounding alone would change the result
+    wanted, _ = mlstm_recurrent(*(x.detach().double() for x in single))
+    h, _ = form(*single)
+    assert relative(h, wanted) < 1e-2
+    h.sum().backward()
+    assert all(torch.isfinite(x.grad).all() for x in single)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("gate", [-1e4, 0.0, 1e4])
+def test_half_precision_is_finite(form, dtype, gate):
+    q, k, v, i, f = random_inputs(70, d=8, dv=8, dtype=torch.float32)
+    for i_gate, f_gate in [(i + gate, f), (i, f + gate), (i + gate, f + gate), (i + gate, f - gate)]:
+        q16, k16, v16 = (x.to(dtype).requires_grad_() for x in (q, k, v))
+        i_gate, f_gate = i_gate.clone().requires_grad_(), f_gate.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=dtype):
+            h, state = form(q16, k16, v16, i_gate, f_gate)
+        assert h.dtype == dtype and state.C.dtype == torch.float32
+        h.float().mean().backward()  # a sum can leave the range of float16 without any gate
+        for x in (h, q16.grad, k16.grad, v16.grad, i_gate.grad, f_gate.grad, *state):
+            assert torch.isfinite(x).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_autocast_does_not_touch_gates_and_decays(form):
+    q, k, v, i, f = random_inputs(500, d=8, dv=8, dtype=torch.float32, gate_scale=1.0)
+    f = f + 4.0  # memories of fifty tokens: a sum of log gates in bfloat16 would be off by percents
+    wanted, _ = form(q, k, v, i, f)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        h, _ = form(q, k, v, i, f)
+    assert torch.equal(h, wanted)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gradcheck_of_inputs_and_state(form):
+    inputs = random_inputs(9, d=3, dv=2, B=1, H=2, gate_scale=1.0)
+    _, state = mlstm_recurrent(*random_inputs(5, d=3, dv=2, B=1, H=2, seed=1))
+    options = {"chunk_size": 4} if form is mlstm_chunkwise else {}
+    arguments = [x.clone().requires_grad_() for x in (*inputs, *state)]
+
+    def call(q, k, v, i, f, C, n, m):
+        h, end = form(q, k, v, i, f, MLSTMState(C, n, m), eps=0.0, **options)
+        meant = end.m.exp()  # the stored memory depends on the stabiliser, the memory that is meant does not
+        return h, meant[..., None, None] * end.C, meant[..., None] * end.n
+
+    assert torch.autograd.gradcheck(call, arguments)
+
+
+@pytest.mark.parametrize("form", [mlstm_parallel, mlstm_chunkwise])
+def test_gradients_equal_those_of_the_recurrence(form):
+    inputs = [x.requires_grad_() for x in random_inputs(130)]
+    weight = torch.randn(2, 2, 130, 3, dtype=torch.float64)
+    wanted = torch.autograd.grad((mlstm_recurrent(*inputs, eps=0.0)[0] * weight).sum(), inputs)
+    got = torch.autograd.grad((form(*inputs, eps=0.0)[0] * weight).sum(), inputs)
+    assert all(relative(a, b) < 1e-9 for a, b in zip(got, wanted, strict=True))
+
+
+def test_gradients_live_where_the_floor_used_to_overflow():
+    """All gates far below: exp(-m) with the plain running maximum overflows float32, and every gradient becomes nan."""
+    q, k, v, i, f = (x.float() for x in random_inputs(20))
+    i = (i - 200.0).requires_grad_()
+    for form in FORMS:
+        h, _ = form(q, k, v, i, f)
+        (grad,) = torch.autograd.grad(h.sum(), i)
+        assert torch.isfinite(h).all() and torch.isfinite(grad).all()
+
+
+def test_carrying_over_many_chunks_takes_several_products():
+    """More chunks than one matrix product carries (64): the loop between products is exercised."""
+    inputs = random_inputs(200)
+    wanted, end = mlstm_recurrent(*inputs, eps=0.0)
+    h, state = mlstm_chunkwise(*inputs, chunk_size=2, eps=0.0)
+    assert relative(h, wanted) < 1e-10
+    assert_same_state(state, end)
+
+
+@pytest.mark.parametrize(("S", "chunk", "wanted"), [(196, 64, 49), (64, 64, 64), (10, 64, 10), (97, 64, 64), (400, 64, 50)])
+def test_chunk_length_divides_when_it_can(S, chunk, wanted):
+    assert _chunk_length(S, chunk) == wanted
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_wrong_shapes_are_named(form):
+    q, k, v, i, f = random_inputs(6)
+    with pytest.raises(ValueError, match=r"q and k must be \(B, H, S, d\)"):
+        form(q, k[..., :2], v, i, f)
+    with pytest.raises(ValueError, match=r"q and k must be"):
+        form(q[0], k[0], v[0], i[0], f[0])
+    with pytest.raises(ValueError, match="one pre-activation per token and head"):
+        form(q, k, v, i[..., None], f)
+    _, state = form(q, k, v, i, f)
+    with pytest.raises(ValueError, match="state must be MLSTMState"):
+        form(q, k, v, i, f, MLSTMState(state.C.mT, state.n, state.m))
+
+
+def test_chunk_size_must_be_positive():
+    with pytest.raises(ValueError, match="chunk_size must be at least 1"):
+        mlstm_chunkwise(*random_inputs(6), chunk_size=0)

@@ -7,7 +7,6 @@ Markdown that only the book's builder understands (roles, directives, labels) be
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 

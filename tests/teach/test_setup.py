@@ -173,3 +173,10 @@ def test_the_cell_installs_the_library_beside_the_torch_that_is_there(bare):
     assert Path(where_library).is_relative_to(Path(python).parents[1])
     site = Path(where_library).parents[1]
     assert not (site / "torch").exists() and not (site / "numpy").exists()
+
+
+def test_the_core_imports_torch_and_nothing_that_only_notebooks_need():
+    code = "import sys, vil_lite.mlstm, vil_lite.block, vil_lite.model, vil_lite.checkpoints\nprint(*sys.modules)"
+    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
+    assert "torch" in loaded
+    assert not loaded & {"matplotlib", "IPython", "ipywidgets", "sklearn", "ultralytics", "accelerate", "vil_lite.teach"}

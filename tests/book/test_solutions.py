@@ -1,0 +1,77 @@
+"""What the build printed: every stub is "not attempted", every solution passes its own check, nothing failed.
+
+Read from the notebooks that `make book` has executed; a chapter that it has not executed is an error, not a skip.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+import nb  # noqa: E402
+
+CHAPTERS = nb.chapters()
+
+
+def printed(cell) -> str:
+    return "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stdout")
+
+
+def faults(notebook) -> list[str]:
+    """What is wrong with the outputs of the exercises of an executed notebook."""
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        found += [f"{cell.id}: {o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
+        checks = len(re.findall(r"\bcheck_\w+\(", cell.source))
+        for tag, line in (("exercise", "Not attempted yet: "), ("solution", "✓ ")):
+            if tag in nb.tags(cell) and not printed(cell).count(line) == checks > 0:
+                found.append(f"{cell.id}: {checks} checks in this {tag} printed {printed(cell)!r}")
+    return found
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_stubs_are_not_attempted_and_solutions_pass(path):
+    notebook = nb.executed(path)
+    for tag in ("exercise", "solution"):
+        assert any(tag in nb.tags(cell) for cell in notebook.cells)
+    assert faults(notebook) == []
+
+
+def run(tag: str, text: str, **output):
+    cell = new_code_cell("ch03.check_a(f)", metadata={"tags": [tag]})
+    cell.outputs = [new_output("stream", text=text)] + ([new_output("error", **output)] if output else [])
+    return faults(new_notebook(cells=[cell]))
+
+
+def test_each_fault_is_found():
+    assert run("exercise", "Not attempted yet: a\n") == run("solution", "✓ a\n") == []
+    assert "printed '✓ a" in run("exercise", "✓ a\n")[0]
+    assert "printed 'Not attempted" in run("solution", "Not attempted yet: a\n")[0]
+    assert "printed ''" in run("solution", "")[0]
+    assert "CheckFailed: wrong" in run("solution", "✓ a\n", ename="CheckFailed", evalue="wrong")[0]
+
+
+def test_outputs_come_from_the_builds_cache_and_only_for_the_same_code(tmp_path):
+    from jupyter_cache import get_cache
+
+    path = tmp_path / "03_memory.ipynb"
+    nb.write(new_notebook(cells=[new_code_cell("print(1)")]), path)
+    with pytest.raises(LookupError, match="run `make book` first"):
+        nb.executed(path, tmp_path)
+    done = nbformat.read(path, as_version=4)
+    done.cells[0].outputs, done.cells[0].execution_count = [new_output("stream", text="1\n")], 1
+    ran = tmp_path / "ran.ipynb"
+    nbformat.write(done, ran)
+    get_cache(tmp_path / "_build" / "cache").cache_notebook_file(ran, overwrite=True, check_validity=False)
+    assert printed(nb.executed(path, tmp_path).cells[0]) == "1\n"
+    nb.write(new_notebook(cells=[new_code_cell("print(2)")]), path)
+    with pytest.raises(LookupError):
+        nb.executed(path, tmp_path)

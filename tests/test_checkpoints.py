@@ -74,7 +74,7 @@ def test_the_other_version_is_refused():
 
 def test_another_number_of_classes():
     _, weights, *_ = golden_model("vil_v1.npz")
-    options = dict(dim=32, depth=4, patch_size=4, image_size=32)
+    options = {"dim": 32, "depth": 4, "patch_size": 4, "image_size": 32}
     with pytest.raises(ValueError, match="reset_head=True"):
         load_official_state_dict(VisionLSTM(num_classes=7, **options), weights)
     model = VisionLSTM(num_classes=7, **options)

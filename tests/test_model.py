@@ -64,7 +64,7 @@ def test_parameters_of_the_published_sizes(name, wanted):
 @pytest.mark.parametrize("size", [(64, 128), (96, 96), (128, 64)])
 def test_other_images_give_what_a_model_built_for_them_gives(version, size):
     torch.manual_seed(0)
-    options = dict(dim=16, depth=3, version=version, num_classes=5)
+    options = {"dim": 16, "depth": 3, "version": version, "num_classes": 5}
     model = VisionLSTM(image_size=64, **options).eval()
     built = VisionLSTM(image_size=size, **options).eval()
     weights = model.state_dict()

@@ -52,8 +52,8 @@ def load_official_state_dict(model, state_dict, reset_head=False):
 
 
 def official_name(key, version):
-    """Our name of one official parameter, e.g. `xlstm.blocks.3.xlstm.q_proj.weight` -> `encoder.blocks.3.layer.paths.0.…`."""
-    raw = key.startswith("xlstm.") or key.startswith("head.0.") or key.startswith("head.1.")
+    """Our name of one official parameter: `xlstm.blocks.3.xlstm_norm.weight` -> `encoder.blocks.3.norm.weight`."""
+    raw = key.startswith(("xlstm.", "head.0.", "head.1."))
     if raw:
         key = key.removeprefix("xlstm.").replace(".xlstm_norm.", ".norm.").replace(".xlstm.", ".layer.")
         key = key.replace("post_blocks_norm.", "token_norm.").replace("head.0.", "pooled_norm.").replace("head.1.", "head.")

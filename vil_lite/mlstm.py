@@ -133,7 +133,7 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
         i, log_f = F.pad(i, (0, fill), value=-torch.inf), F.pad(log_f, (0, fill))
     log_key, log_query, decay, m_t = _chunk_weights(_wide(i), _wide(log_f), m.detach(), L)
     one = torch.exp(m - m.detach()).to(C.dtype)  # carries the gradient of the initial stabiliser
-    C, n = C * one[..., None, None], n * one[..., None]
+    C, n, m_end = C * one[..., None, None], n * one[..., None], m_t[..., -1, -1]
 
     # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
@@ -145,20 +145,23 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
     n_start, n = _carry(added_n, decay, n)
     # 3  Inside a chunk: the parallel form, with the decays of its L x L corner of the matrix D.
     scale = q.shape[-1] ** -0.5
-    log_query = log_query.to(C.dtype)
-    log_D = log_key.to(C.dtype)[..., None, :] + log_query[..., :, None]
-    D = log_D.add_(_causal_log(L, log_D)).exp_()
+    row = log_query.to(C.dtype)  # rounding a row's exponent is harmless as long as its floor gets the same rounding
+    m_t = m_t + log_query - row
+    key = log_key.to(C.dtype)  # rounding a key's exponent is not: what it loses is added to the difference
+    log_D = key[..., None, :] + row[..., :, None]
+    log_D = log_D.add_((log_key - key).to(C.dtype)[..., None, :]).add_(_causal_log(L, log_D))
+    D = log_D.exp_()
     scores = (q @ k.mT) * D
     numerator = (scores.to(v.dtype) @ v).to(C.dtype)
     normaliser = scores.sum(-1)
     # 4  Plus what the memory still knows.
-    memory = log_query.exp()
+    memory = row.exp()
     numerator = numerator + memory[..., None] * (q @ C_start.unflatten(-1, (-1, v.shape[-1])).to(q.dtype))
     normaliser = normaliser + memory * (q @ n_start[..., None].to(q.dtype)).squeeze(-1)
     floor = torch.exp(-m_t).to(C.dtype)
     h = numerator * (scale / (torch.maximum(normaliser.abs() * scale, floor) + eps))[..., None]
     C = C.unflatten(-1, (-1, v.shape[-1]))
-    return h.flatten(2, 3)[:, :, :S].to(v.dtype), MLSTMState(C, n, m_t[..., -1, -1])
+    return h.flatten(2, 3)[:, :, :S].to(v.dtype), MLSTMState(C, n, m_end)
 
 
 def _chunk_weights(i, log_f, m, L):
@@ -174,8 +177,8 @@ def _chunk_weights(i, log_f, m, L):
     log_write = i - cum_f
     with torch.no_grad():  # h does not depend on the stabiliser, so no gradient needs to pass through it
         c = torch.maximum(torch.maximum(log_write, -cum_f).cummax(-1).values, m[..., None])
-        # A rise by more than FAR wipes out everything before it, however far it goes: cutting it there changes no
-        # weight, and keeps the numbers of a chunk so small that float32 holds their differences.
+        # A rise by more than FAR wipes out everything before it, however far it goes: cutting it there changes no weight
+        # and keeps the numbers small.
         rise = torch.diff(c, dim=-1, prepend=m[..., None]).clamp(max=FAR).unflatten(-1, (-1, L)).cumsum(-1)
     log_key = rise + (log_write - c).clamp(min=-FAR).unflatten(-1, (-1, L))
     m_t = (cum_f + c).unflatten(-1, (-1, L))

@@ -14,7 +14,7 @@ from pathlib import Path
 from nb import ROOT, chapter_number, chapters, read, setup_cell, tags
 
 MOST_LINES, MEDIAN_LINES = 25, 10
-DRAWING = {"plot", "imshow", "subplots", "scatter", "bar", "hist", "heatmap", "heatmaps", "curves", "show"}
+DRAWING = {"plot", "preview", "imshow", "subplots", "scatter", "bar", "hist", "heatmap", "heatmaps", "curves", "show"}
 
 
 class Problems(list):

@@ -10,7 +10,6 @@ A cell tagged `setup` is always written with the text of vil_lite/teach/setup_ce
 """
 
 import argparse
-import contextlib
 import difflib
 import hashlib
 import re
@@ -19,7 +18,6 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from jupyter_cache import get_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -53,16 +51,6 @@ def chapter_number(path: Path) -> int:
 def read(path: Path):
     """The notebook as it stands: nbformat.read would mend missing and repeated ids before the linter sees them."""
     return nbformat.v4.reads_json(Path(path).read_text(encoding="utf-8"))
-
-
-def executed(path: Path, root: Path = ROOT):
-    """The notebook with the outputs of the last `make book`.  Raises LookupError when the build has not run it as it is."""
-    caches = sorted((root / "_build").glob("**/global.db"), key=lambda file: file.stat().st_mtime, reverse=True)
-    notebook = nbformat.read(path, as_version=4)
-    for database in caches:
-        with contextlib.suppress(KeyError):  # this cache holds no notebook with the same code
-            return get_cache(database.parent).merge_match_into_notebook(notebook)[1]
-    raise LookupError(f"no executed version of {Path(path).name} under {root / '_build'}: run `make book` first")
 
 
 def write(notebook, path: Path) -> None:

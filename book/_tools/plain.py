@@ -90,14 +90,18 @@ def _directive(name: str, argument: str, body: str, labels: Labels, path: Path) 
     body = body if name == "math" else plain(body, labels, path)
     if name == "math":
         return _equation(f"\n{body}", labels.equations[options["label"]]) if "label" in options else f"$$\n{body}\n$$"
-    if name in {"figure", "image"}:
+    if name == "drawing":
+        svg = labels.root / "book" / "_static" / argument
+        options["alt"] = re.search(r"<title[^>]*>([^<]*)<", svg.read_text(encoding="utf-8"))[1]
+        argument = os.path.relpath(svg, path.parent)
+    if name in {"figure", "image", "drawing"}:
         number = f"*Figure {labels.figures[options['name']]}. {body}*" if "name" in options else f"*{body}*" if body else ""
         picture = plain(f"![{options.get('alt', '')}]({argument})", labels, path)
         return f"{picture}\n\n{number}".rstrip()
     if name in ADMONITIONS:
         title = argument or name.capitalize()
         return "\n".join(f"> {line}".rstrip() for line in [f"**{title}**", "", *body.splitlines()])
-    if name in {"bibliography", "contents", "toctree"}:
+    if name in {"bibliography", "contents", "toctree", "recorded-results"}:
         return ""
     return "\n\n".join(part for part in (f"**{argument}**" if argument else "", body) if part)
 

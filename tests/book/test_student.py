@@ -72,6 +72,8 @@ BIB = """@article{one2024, author = {Beck, Maximilian and Other, A. and Third, B
 def book(tmp_path):
     part = tmp_path / "book" / "part1_memory"
     part.mkdir(parents=True)
+    (tmp_path / "book" / "_static").mkdir()
+    (tmp_path / "book" / "_static" / "a.svg").write_text('<svg><title id="t">The road</title></svg>')
     (tmp_path / "book" / "references.bib").write_text(BIB)
     (tmp_path / "book" / "notation.md").write_text("# Notation\n\n(all-symbols)=\n## All symbols\n")
     figure = {"mystnb": {"image": {"alt": "a"}, "figure": {"name": "fig-03-a", "caption": "A line, see {eq}`eq-03-b`."}}}
@@ -83,7 +85,7 @@ def book(tmp_path):
         new_code_cell("def f():\n    raise NotImplementedError", metadata={"tags": ["exercise"]}),
         new_code_cell("def f():\n    return 'the answer'", metadata={"tags": ["solution"]}),
         new_code_cell("secret()", metadata={"tags": ["remove-cell"]}),
-        new_markdown_cell("Only the book.", metadata={"tags": ["book-only"]}),
+        new_markdown_cell("```{drawing} a.svg\n:name: fig-03-d\nOnly the book.\n```", metadata={"tags": ["book-only"]}),
     ])
     nb.write(third, part / "03_memory.ipynb")
     nb.write(new_notebook(cells=[new_markdown_cell("# 4. Forms")]), part / "04_forms.ipynb")
@@ -123,6 +125,7 @@ def test_what_is_kept_and_what_is_dropped(book):
         ("```{note}\nOne\ntwo\n```", "> **Note**\n>\n> One\n> two"),
         (":::{admonition} Look\n:class: tip\nOne\n:::", "> **Look**\n>\n> One"),
         ("::::{admonition} Out\n:::{note}\nin\n:::\n::::", "> **Out**\n>\n> > **Note**\n> >\n> > in"),
+        ("```{drawing} a.svg\n:name: fig-03-d\nA road.\n```", f"![The road]({REPOSITORY}/raw/main/book/_static/a.svg)\n\n*Figure 3.2. A road.*"),
         ("```python\n{eq}`x`\n```", "```python\n{eq}`x`\n```"),
     ],
 )

@@ -21,11 +21,13 @@ if wanted_offline():  # before ultralytics is imported below: it looks a host na
     offline()
 
 from vil_lite.yolo.block import C2fViL, ViLBlock2d
+from vil_lite.yolo.export import register_symbols
 from vil_lite.yolo.models import available, model_yaml
 from vil_lite.yolo.registration import register
 from vil_lite.yolo.training import Loaded, load_weights, train_settings
 
 register(C2fViL)
+register_symbols()
 
 __all__ = [
     "C2fViL",

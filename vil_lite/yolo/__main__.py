@@ -6,9 +6,9 @@
 
 import sys
 
-import vil_lite.yolo  # registers the block; the `yolo` command cannot know a YAML that names it
 from ultralytics.cfg import entrypoint, merge_equals_args
 
+# Importing from vil_lite.yolo registers the block; the `yolo` command cannot know a YAML that names it.
 from vil_lite.yolo.models import available, model_yaml
 
 

@@ -1,0 +1,152 @@
+"""The YAMLs build, run on any shape, and refuse what they cannot mean."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from ultralytics import YOLO
+from ultralytics.nn import tasks
+from ultralytics.nn.modules import C2f
+
+from vil_lite.yolo import C2fViL, available, model_yaml
+from vil_lite.yolo.environment import cache_dir
+
+
+@pytest.mark.parametrize("place", ["vil", "vil-p5", "vil-p345", "vil-neck"])
+def test_variants_run_on_odd_sizes(place):
+    model = YOLO(model_yaml(f"yolov8n-{place}", nc=3)).model.eval()
+    for size in [(32, 32), (64, 160), (224, 96)]:  # down to a single token at stride 32
+        with torch.no_grad():
+            y = model(torch.rand(2, 3, *size))[0]
+        assert y.shape == (2, 4 + 3, sum(size[0] // s * (size[1] // s) for s in (8, 16, 32)))
+        assert y.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"version": 1},
+        {"form": "parallel"},
+        {"form": "recurrent"},
+        {"form": "chunkwise", "chunk_size": 7},
+        {"design": "bidirectional"},
+        {"design": "alternating_quaddirectional"},
+    ],
+)
+def test_options_reach_the_blocks(options):
+    layer = YOLO(model_yaml("yolov8n-vil", **options)).model.model[6]
+    first = layer.m[0].layer
+    cell = first.paths[0].mlstm_cell
+    wanted = {"version": 2, "design": "alternating_bidirectional", "form": "auto", "chunk_size": 64, **options}
+    assert (first.proj_up.bias is None) == (wanted["version"] == 1)
+    assert (cell.form, cell.chunk_size) == (wanted["form"], wanted["chunk_size"])
+    assert len(first.directions) == (2 if wanted["design"] == "bidirectional" else 1)
+
+
+def test_forms_agree_inside_the_detector():
+    """The same weights in the quadratic, the chunkwise and the recurrent form give the same detections."""
+    models = {form: YOLO(model_yaml("yolov8n-vil", form=form)).model.eval() for form in ("parallel", "chunkwise", "recurrent")}
+    x, outputs = torch.rand(1, 3, 192, 160), {}  # 120 tokens at stride 16: two chunks
+    for form, model in models.items():
+        model.load_state_dict(models["parallel"].state_dict())
+        with torch.no_grad():
+            outputs[form] = model(x)[0]
+    for form in ("chunkwise", "recurrent"):
+        torch.testing.assert_close(outputs[form], outputs["parallel"], rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
+def test_other_tasks(task):
+    model = YOLO(model_yaml("yolov8n-vil", task=task))
+    assert model.task == task and type(model.model.model[6]) is C2fViL
+    with torch.no_grad():
+        model.model.eval()(torch.rand(1, 3, 64, 96))
+
+
+def test_the_reported_model_has_the_reported_parameters():
+    """YOLOv8l, 32 classes, version 1 in the nine bottlenecks of width 256: the summary of a public post, to the digit."""
+    model = YOLO(model_yaml("yolov8l-vil-reported")).model
+    blocks = [m for layer in model.model if type(layer) is C2fViL for m in layer.m]
+    width = 256
+    assert len(blocks) == 9
+    assert {sum(p.numel() for p in b.parameters()) for b in blocks} == {6 * width**2 + 87 * width + 8}
+    model.fuse(verbose=False)
+    assert sum(p.numel() for p in model.parameters()) == 36_749_304
+
+
+def test_fused_sizes_of_the_small_variants():
+    """Millions of fused parameters at 80 classes; plain YOLOv8n has 3.15."""
+    for place, millions in {"vil-p5": 2.97, "vil": 2.88, "vil-p345": 2.87}.items():
+        model = YOLO(model_yaml(f"yolov8n-{place}")).model.fuse(verbose=False)
+        assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
+
+
+def test_a_hostile_folder_does_not_change_the_scale(tmp_path, monkeypatch):
+    """ultralytics takes digits with a letter, anywhere in a path, for a scale when the file is not there by its full name."""
+    hostile = tmp_path / "exp2s" / "yolov8x run 3l" / "v1n"
+    monkeypatch.setenv("VIL_LITE_CACHE", str(hostile))
+    path = model_yaml("yolov8n-vil")
+    assert Path(path).is_relative_to(hostile) and Path(path).name == "yolov8n-vil.yaml"
+    assert tasks.yaml_model_load(path)["scale"] == "n"
+    assert YOLO(path).model.yaml["scale"] == "n"
+    assert tasks.yaml_model_load(model_yaml("yolov8l-vil"))["scale"] == "l"
+    # the trap itself: a YAML without the scale in its name, in the same folder, is not found by its scaled name
+    generic = hostile / "yolov8-mine.yaml"
+    generic.write_text(Path(path).read_text())
+    with pytest.raises(FileNotFoundError):
+        tasks.yaml_model_load(hostile / "yolov8s-mine.yaml")
+
+
+def test_one_content_one_file():
+    path = model_yaml("yolov8n-vil", nc=5)
+    stamp = os.stat(path).st_mtime_ns
+    assert model_yaml("yolov8n-vil.yaml", nc=5) == path and os.stat(path).st_mtime_ns == stamp
+    assert model_yaml("yolov8n-vil", nc=5, chunk_size=32) != path
+    assert "nc: 5\n" in Path(path).read_text()
+
+
+def test_unknown_names_and_options_say_what_there_is():
+    with pytest.raises(ValueError, match=r"no model 'yolov8n-vit' \(did you mean 'yolov8n-vil'\?\); there are yolov8n-vil,"):
+        model_yaml("yolov8n-vit")
+    with pytest.raises(ValueError, match=r"no option 'forms' \(did you mean 'form'\?\); options: version, design"):
+        model_yaml("yolov8n-vil", forms="parallel")
+    with pytest.raises(ValueError, match=r"form must be one of auto, .*got 'paralel' \(did you mean 'parallel'\?\)"):
+        model_yaml("yolov8n-vil", form="paralel")
+    for options in ({"version": 3}, {"version": True}, {"design": "both"}, {"chunk_size": 0}, {"chunk_size": "64"}):
+        name, value = next(iter(options.items()))
+        with pytest.raises(ValueError, match=f"{name} must be .*got {value!r}"):
+            model_yaml("yolov8n-vil", **options)
+    with pytest.raises(ValueError, match=r"task must be one of detect, segment, pose, obb, got 'segmentation'"):
+        model_yaml("yolov8n-vil", task="segmentation")
+    with pytest.raises(ValueError, match="nc must be a positive number of classes, got 0"):
+        model_yaml("yolov8n-vil", nc=0)
+
+
+def test_wrong_rows_say_what_to_write():
+    with pytest.raises(TypeError, match=r"mapping of options .* got True; write \[512\] or"):
+        C2fViL(32, 32, 1, True)  # the row of a C2f, with only its name changed
+    with pytest.raises(ValueError, match=r"72 output channels give ViL blocks of width 36 .* multiple of 8 .* multiple of 16 ch"):
+        C2fViL(64, 72)
+
+
+def test_forward_is_not_overridden():
+    """The exporter would replace an overriding forward by C2f.forward_split and export another network."""
+    assert C2fViL.forward is C2f.forward
+    layer, x = C2fViL(32, 32, 2).eval(), torch.rand(1, 32, 6, 10)
+    with torch.no_grad():
+        torch.testing.assert_close(layer.forward_split(x), layer(x), rtol=0, atol=0)
+
+
+def test_cache_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("VIL_LITE_CACHE", str(tmp_path / "new"))
+    assert cache_dir() == (tmp_path / "new").resolve()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("VIL_LITE_CACHE", str(tmp_path / "file" / "below"))
+    with pytest.raises(OSError, match="set VIL_LITE_CACHE to a folder that can be written to"):
+        cache_dir()
+
+
+def test_every_name_builds():
+    for name in available():
+        assert tasks.yaml_model_load(model_yaml(name))["scale"] == name[6]

@@ -1,0 +1,177 @@
+"""Training, and what becomes of the checkpoint in processes that never imported us."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from ultralytics import YOLO
+from ultralytics.nn.modules import C2f
+from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
+
+from vil_lite.yolo import C2fViL, load_weights, model_yaml, train_settings
+
+
+class Stop(Exception):
+    """Leaves ultralytics' trainer at the point where a callback raises it."""
+
+
+def stop(trainer):
+    raise Stop
+
+
+def test_a_few_steps_lower_the_loss():
+    """ultralytics' own loss on one fixed batch: a dark and a bright square in each of four images."""
+    torch.manual_seed(0)
+    model = YOLO(model_yaml("yolov8n-vil", nc=2)).model.train()
+    model.args = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
+    image = 0.4 + 0.2 * torch.rand(4, 3, 96, 96)
+    image[:, :, 10:40, 10:40], image[:, :, 50:90, 45:85] = 0.0, 1.0
+    boxes = torch.tensor([[25, 25, 30, 30], [65, 70, 40, 40]]) / 96
+    batch = {
+        "img": image, "bboxes": boxes.repeat(4, 1), "cls": torch.tensor([[0.0], [1.0]]).repeat(4, 1),
+        "batch_idx": torch.arange(4.0).repeat_interleave(2),
+    }
+    optimizer, losses = torch.optim.AdamW(model.parameters(), lr=1e-3), []
+    for _ in range(12):
+        loss = model.loss(batch)[0].sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.model[6].m.parameters())
+
+
+FRESH = """
+import sys, json, torch
+torch.set_num_threads(1)
+from pathlib import Path
+from ultralytics import YOLO
+run, data, image = sys.argv[1:]
+model = YOLO(f"{run}/weights/best.pt")
+boxes = model.predict(image, imgsz=64, conf=0.001, verbose=False)[0].boxes.data
+torch.save(boxes, f"{run}/fresh.pt")
+metrics = model.val(data=data, imgsz=64, batch=8, workers=0, plots=False, verbose=False, project=run, name="val")
+print("mAP50", float(metrics.box.map50))
+assert not attempts, attempts
+"""
+
+
+def test_best_pt_predicts_bit_identically_and_validates_in_a_fresh_process(trained, toy_data, fresh):
+    image = toy_data.parent / "images/val/0.png"
+    output = fresh(FRESH, trained, toy_data, image)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        here = YOLO(trained / "weights/best.pt").predict(image, imgsz=64, conf=0.001, verbose=False)[0].boxes.data
+    finally:
+        torch.set_num_threads(threads)
+    there = torch.load(trained / "fresh.pt", weights_only=True)
+    assert len(here) > 0 and torch.equal(here, there)
+    assert "mAP50" in output
+
+
+def test_an_interrupted_run_resumes_in_a_fresh_process(toy_data, tmp_path, fresh):
+    model = YOLO(model_yaml("yolov8n-vil"))
+    model.add_callback("on_model_save", lambda trainer: stop(trainer) if trainer.epoch == 1 else None)
+    with pytest.raises(Stop):
+        model.train(data=str(toy_data), project=str(tmp_path), name="cut", **train_settings(8, imgsz=64, epochs=3))
+    fresh(
+        'import sys\nfrom ultralytics import YOLO\nYOLO(sys.argv[1]).train(resume=True)\nassert not attempts, attempts',
+        tmp_path / "cut/weights/last.pt",
+    )
+    rows = list(csv.DictReader((tmp_path / "cut/results.csv").read_text().splitlines()))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert type(YOLO(tmp_path / "cut/weights/best.pt").model.model[6]) is C2fViL
+
+
+def test_restricted_loading_works_after_import(trained, toy_data, fresh):
+    source = """
+import sys
+import vil_lite.yolo
+from ultralytics import YOLO
+model = YOLO(sys.argv[1])
+assert type(model.model.model[6]) is vil_lite.yolo.C2fViL
+model.predict(sys.argv[2], imgsz=64, verbose=False)
+"""
+    fresh(source, trained / "weights/best.pt", toy_data.parent / "images/val/0.png", ULTRALYTICS_SAFE_LOAD="1")
+
+
+def test_surgery_on_a_built_model_trains_plain_yolov8(toy_data, tmp_path):
+    """Why the block must be in the YAML: the trainer builds the model anew, and a block put in by hand is gone."""
+    model = YOLO("yolov8n.yaml")
+    stock = model.model.model[6]
+    ours = C2fViL(128, 128, 2)
+    ours.i, ours.f, ours.type = stock.i, stock.f, stock.type
+    model.model.model[6] = ours
+    model.train(data=str(toy_data), project=str(tmp_path), name="surgery", **train_settings(8, imgsz=64, epochs=1))
+    assert type(model.model.model[6]) is C2f
+    assert type(YOLO(tmp_path / "surgery/weights/best.pt").model.model[6]) is C2f
+
+
+def test_load_weights_says_what_it_did_and_training_starts_from_it(toy_data, tmp_path):
+    torch.manual_seed(1)
+    plain, model = YOLO("yolov8n.yaml"), YOLO(model_yaml("yolov8n-vil"))
+    report = load_weights(model, plain)
+    ours = model.model.state_dict()
+    assert sorted(report.loaded + report.missing) == sorted(ours)
+    assert all(".m." in name and name.startswith(("model.6.", "model.8.")) for name in report.missing + report.unused)
+    assert 0.9 < report.fraction < 1
+    assert f"{len(report.loaded)} of {len(ours)} tensors loaded ({report.fraction:.1%}" in str(report)
+    assert "keeps its initial values: model.6.m.0 (" in str(report)
+    for name, value in plain.model.state_dict().items():
+        assert name in report.unused or torch.equal(ours[name], value)
+
+    seen = {}
+    model.add_callback("on_pretrain_routine_end", lambda t: (seen.update(t.model.state_dict()), stop(t)))
+    with pytest.raises(Stop):
+        model.train(data=str(toy_data), project=str(tmp_path), **train_settings(8, imgsz=64, epochs=1))
+    assert torch.equal(seen["model.0.conv.weight"], plain.model.state_dict()["model.0.conv.weight"])
+
+
+def test_load_weights_reads_files_and_refuses_strangers(trained):
+    report = load_weights(YOLO(model_yaml("yolov8n-vil", nc=2)), trained / "weights/best.pt")
+    assert report.missing == [] and report.fraction == 1.0
+    with pytest.raises(ValueError, match="no tensor of the source has the name and shape"):
+        load_weights(YOLO(model_yaml("yolov8n-vil")), {"encoder.weight": torch.zeros(3)})
+
+
+def test_train_settings_keep_the_forget_gates(toy_data, tmp_path):
+    """With ultralytics' default warm-up the biases of the gates run away from their initial 3 ... 6 within an epoch."""
+    moved = {}
+    for bias_lr in (0.0, 0.1):
+        model = YOLO(model_yaml("yolov8n-vil"))
+
+        def note(trainer, bias_lr=bias_lr):
+            bias = trainer.model.model[6].m[0].layer.paths[0].mlstm_cell.fgate.bias.detach()
+            moved.setdefault(bias_lr, float((bias - torch.linspace(3, 6, 4)).abs().max()))
+
+        model.add_callback("on_train_epoch_end", note)
+        settings = train_settings(8, imgsz=64, epochs=2, warmup_bias_lr=bias_lr, val=False)  # the first one warms up
+        model.train(data=str(toy_data), project=str(tmp_path), name=f"lr{bias_lr}", **settings)
+    assert moved[0.0] < 0.02 and moved[0.1] > 0.05
+
+
+def test_exports_agree_with_pytorch(trained, tmp_path):
+    """TorchScript and ONNX of a trained checkpoint, on a photograph-like image, as raw boxes (pixels) and scores."""
+    import onnxruntime
+
+    weights = tmp_path / "best.pt"
+    weights.write_bytes((trained / "weights/best.pt").read_bytes())
+    size = (96, 160)
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (12, 20, 3), dtype=np.uint8)).resize(size[::-1], Image.BICUBIC)
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+    with torch.no_grad():
+        wanted = YOLO(weights).model.eval()(x)[0]
+
+    script = YOLO(weights).export(format="torchscript", imgsz=size)
+    got = torch.jit.load(script)(x)
+    torch.testing.assert_close(got, wanted, rtol=0, atol=1e-3)
+
+    onnx = YOLO(weights).export(format="onnx", imgsz=size, simplify=False)
+    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(got), wanted, rtol=0, atol=1e-3)

@@ -1,6 +1,6 @@
 """Check that every chapter notebook is clean and complete.
 
-    python book/_tools/lint_notebooks.py [NOTEBOOK...]      all chapters by default; exit status 1 when something is wrong
+    python book/_tools/lint_notebooks.py [NOTEBOOK...]      all chapters by default; exit status 1 for a problem
 
 Each message names the notebook, the cell and the remedy.
 """
@@ -157,7 +157,8 @@ def setup(notebook, problems) -> None:
         problems.add(f"{len(cells)} cells are tagged `setup`; one is wanted")
     for n, cell in cells:
         if cell.source != setup_cell(chapter_number(problems.path)):
-            problems.add("is not the set-up cell of vil_lite/teach/setup_cell.py; run `python book/_tools/nb.py clean`", n, cell)
+            message = "is not the set-up cell of vil_lite/teach/setup_cell.py; run `python book/_tools/nb.py clean`"
+            problems.add(message, n, cell)
 
 
 def section(notebook, pattern: str) -> str | None:
@@ -204,7 +205,8 @@ def predict(notebook, problems) -> None:
 
 def exercises(notebook, problems) -> None:
     number = chapter_number(problems.path)
-    starts = [n for n, cell in enumerate(notebook.cells) if cell.cell_type == "markdown" and re.search(r"^#{2,4} Exercise ", cell.source, flags=re.M)]
+    heading = re.compile(r"^#{2,4} Exercise ", flags=re.M)
+    starts = [n for n, c in enumerate(notebook.cells) if c.cell_type == "markdown" and heading.search(c.source)]
     if not 4 <= len(starts) <= 6:
         problems.add(f"{len(starts)} exercises; four to six are wanted")
     wanted = [f"{number}.{k}" for k in range(1, len(starts) + 1)]
@@ -215,7 +217,7 @@ def exercises(notebook, problems) -> None:
     stubs = sum("exercise" in tags(c) for c in notebook.cells)
     solutions = sum("solution" in tags(c) for c in notebook.cells)
     if not stubs == solutions == len(starts):
-        problems.add(f"{len(starts)} exercises, {stubs} cells tagged `exercise`, {solutions} tagged `solution`: one each is wanted")
+        problems.add(f"{len(starts)} exercises, {stubs} tagged `exercise`, {solutions} tagged `solution`: one each, please")
 
 
 def exercise(cells: list, start: int, problems) -> None:
@@ -253,10 +255,10 @@ def kind(cell) -> str | None:
 def sections(notebook, problems) -> None:
     if not any(re.search(r"\bexplore\(", cell.source) for _, cell in code_cells(notebook)):
         problems.add("nothing to explore: no teach.explore(...)")
-    if not re.search(r"open question", text(notebook), flags=re.I) or not re.search(r"<summary>[^<]*rubric", text(notebook), flags=re.I):
+    if not all(re.search(p, text(notebook), flags=re.I) for p in ("open question", "<summary>[^<]*rubric")):
         problems.add("no open question with a rubric (<details><summary>Rubric</summary>)")
-    for pattern, name in (("now in the library", "Now in the library"), ("summary", "Summary"), ("further reading", "Further reading")):
-        if section(notebook, pattern) is None:
+    for name in ("Now in the library", "Summary", "Further reading"):
+        if section(notebook, name) is None:
             problems.add(f"no section `## {name}`")
 
 
@@ -265,8 +267,9 @@ def main(paths: list[str]) -> int:
     problems = [problem for path in chosen for problem in lint(path)]
     sizes = [lines(cell) for path in chosen for _, cell in code_cells(read(path))]
     if sizes and statistics.median(sizes) >= MEDIAN_LINES:
-        problems.append(f"the median code cell of the book has {statistics.median(sizes):g} lines; under {MEDIAN_LINES} is wanted")
-    print("\n".join(problems) or f"{len(chosen)} notebooks, {len(sizes)} code cells, median {statistics.median(sizes or [0]):g} lines: all well")
+        problems.append(f"the book's median code cell has {statistics.median(sizes):g} lines; under {MEDIAN_LINES}, please")
+    summary = f"{len(chosen)} notebooks, {len(sizes)} code cells, median {statistics.median(sizes or [0]):g} lines"
+    print("\n".join(problems) or f"{summary}: all well")
     return bool(problems)
 
 

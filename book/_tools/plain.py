@@ -63,7 +63,7 @@ class Labels:
 
 
 def plain(text: str, labels: Labels, path: Path) -> str:
-    """`text` from the page `path`, without what only the book's builder understands.  Raises KeyError for an unknown label."""
+    """`text` of the page `path` without what only the book's builder understands.  KeyError: an unknown label."""
     parts, end = [], 0
     for match in FENCED.finditer(text):
         parts.append(_prose(text[end : match.start()], labels, path))

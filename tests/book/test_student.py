@@ -125,7 +125,8 @@ def test_what_is_kept_and_what_is_dropped(book):
         ("```{note}\nOne\ntwo\n```", "> **Note**\n>\n> One\n> two"),
         (":::{admonition} Look\n:class: tip\nOne\n:::", "> **Look**\n>\n> One"),
         ("::::{admonition} Out\n:::{note}\nin\n:::\n::::", "> **Out**\n>\n> > **Note**\n> >\n> > in"),
-        ("```{drawing} a.svg\n:name: fig-03-d\nA road.\n```", f"![The road]({REPOSITORY}/raw/main/book/_static/a.svg)\n\n*Figure 3.2. A road.*"),
+        ("```{drawing} a.svg\n:name: fig-03-d\nA road.\n```",
+         f"![The road]({REPOSITORY}/raw/main/book/_static/a.svg)\n\n*Figure 3.2. A road.*"),
         ("```python\n{eq}`x`\n```", "```python\n{eq}`x`\n```"),
     ],
 )

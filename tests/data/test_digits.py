@@ -37,7 +37,8 @@ def test_no_digit_is_lost_or_in_both_parts():
 def test_the_split_is_the_recorded_one():
     images, labels = digits.load().test
     levels = (images * 16).to(torch.uint8).flatten().tolist()
-    assert hashlib.sha256(bytes(levels + labels.tolist())).hexdigest() == "5ccada37b7bb7f1f6c82ce692240cdd85316d88108a076b814838b16b5a691e5"
+    digest = hashlib.sha256(bytes(levels + labels.tolist())).hexdigest()
+    assert digest == "5ccada37b7bb7f1f6c82ce692240cdd85316d88108a076b814838b16b5a691e5"
 
 
 def test_without_scikit_learn_the_error_says_what_to_do(monkeypatch):

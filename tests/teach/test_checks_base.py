@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vil_lite.teach.checks._base import CheckFailed, Random, compare, compare_value, exercise, expect
+from vil_lite.teach.checks._base import CheckFailed, Random, attempt, compare, compare_value, exercise, expect
 
 
 def outer(k, v):
@@ -143,6 +143,14 @@ def test_texts_can_be_checked():
     check("gate ")
     assert "that is the memory" in message(check, "cell")
     assert "'x', which is not right" in message(check, "x")
+
+
+def test_attempt_turns_the_students_exceptions_into_messages():
+    assert attempt(lambda a, b: a + b, 1, b=2) == 3
+    with pytest.raises(CheckFailed, match=r"ZeroDivisionError: .* in line \d+ `.*1 / 0"):
+        attempt(lambda: 1 / 0)
+    with pytest.raises(NotImplementedError):
+        attempt(stub, 1, 2)
 
 
 def test_expect():

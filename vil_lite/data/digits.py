@@ -1,6 +1,7 @@
 """scikit-learn's 1797 handwritten digits as tensors, always split in the same way.
 
-Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository (its test part).
+Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits (its test part), UCI Machine Learning
+Repository.
 """
 
 from typing import NamedTuple

@@ -48,7 +48,9 @@ def apply_style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def heatmap(matrix, ax=None, *, title=None, xlabel=None, ylabel=None, values=None, limits=None, signed=False, bar=True):
+def heatmap(
+    matrix, ax=None, *, title=None, xlabel=None, ylabel=None, values=None, limits=None, signed=False, bar=True
+):
     """Draw a matrix as coloured squares, with its numbers where they fit, and return the Axes.
 
     matrix: (rows, columns), array or tensor.       values: write the numbers; None does so up to 8 x 8.
@@ -58,10 +60,7 @@ def heatmap(matrix, ax=None, *, title=None, xlabel=None, ylabel=None, values=Non
     if matrix.ndim != 2:
         raise ValueError(f"matrix has shape {matrix.shape}; heatmap() draws (rows, columns): select one, as in x[0, 0]")
     ax = ax or plt.subplots()[1]
-    finite = matrix[np.isfinite(matrix)]
-    if limits is None:
-        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-        limits = (-max(abs(low), abs(high)), max(abs(low), abs(high))) if signed else (low, high)
+    limits = limits or _limits(matrix, signed)
     image = ax.imshow(matrix, cmap="RdBu_r" if signed else "viridis", vmin=limits[0], vmax=limits[1])
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.spines[:].set_visible(False)
@@ -84,9 +83,7 @@ def heatmaps(matrices, *, signed=False, shared=True, **options):
     arrays = {title: _array(matrix) for title, matrix in matrices.items()}
     fig, axes = plt.subplots(1, len(arrays), figsize=(max(5.6, 2.6 * len(arrays)), 2.9), squeeze=False)
     if shared and "limits" not in options:
-        finite = np.concatenate([a[np.isfinite(a)].ravel() for a in arrays.values()])
-        low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-        options["limits"] = (-max(abs(low), abs(high)), max(abs(low), abs(high))) if signed else (low, high)
+        options["limits"] = _limits(np.concatenate([a.ravel() for a in arrays.values()]), signed)
     for n, (ax, (title, matrix)) in enumerate(zip(axes[0], arrays.items())):
         heatmap(matrix, ax, title=title, signed=signed, bar=not shared or n == len(arrays) - 1, **options)
     return fig
@@ -117,6 +114,13 @@ def _array(x) -> np.ndarray:
         x = x.detach().cpu()
         x = x.float() if x.is_floating_point() else x
     return np.asarray(x)
+
+
+def _limits(values: np.ndarray, signed: bool) -> tuple[float, float]:
+    """The least and greatest finite value, symmetric about zero when signed."""
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    return (-max(-low, high), max(-low, high)) if signed else (low, high)
 
 
 def _write_values(ax, image, matrix) -> None:

@@ -26,7 +26,7 @@ class Run:
 
 
 def setup(seed: int = 0, full: bool | None = None) -> Run:
-    """Seed everything, apply the figure style, print versions and budget, and return the budget as a `Run`.
+    """Seed everything, apply the figure style, print versions and budget; return the budget as a `Run`.
 
     seed: for `random`, numpy and torch.
     full: True for the long budget, False for the short one; None reads the environment variable VIL_FULL (1 is long).
@@ -42,7 +42,8 @@ def setup(seed: int = 0, full: bool | None = None) -> Run:
     apply_style()
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    print(f"vil_lite {version('vil-lite')} · torch {torch.__version__} · Python {platform.python_version()} · {_name(device)}")
+    versions = f"vil_lite {version('vil-lite')} · torch {torch.__version__} · Python {platform.python_version()}"
+    print(f"{versions} · {_name(device)}")
     if full:
         print("FULL: the long budget (back to the short one: VIL_FULL=0 or teach.setup(full=False))")
     else:

@@ -18,17 +18,20 @@ MOST_FRAMES = 60
 def explore(draw, *, alt, caption=None, **values) -> None:
     """Show `draw(**one_value_each)` under a labelled slider for each parameter.
 
-    draw: returns a matplotlib Figure.             values: one sequence for each parameter of `draw`, at most 60 states in all.
-    alt: what the figure shows, a text or a function of the parameters that returns one.   caption: text under the figure.
+    draw: returns a matplotlib Figure.
+    values: one sequence for each parameter of `draw`, at most 60 states in all.
+    alt: what the figure shows, a text or a function of the parameters that returns one.
+    caption: text under the figure.
 
-    In a live kernel the sliders are ipywidgets and a figure is drawn when it is asked for.  In the static page (environment
-    variable VIL_STATIC=1, set by `make book`) every state is drawn now and the page carries the frames: they work with the
-    keyboard, without a network and, as far as the first frame goes, without JavaScript.
+    In a live kernel the sliders are ipywidgets and a figure is drawn when it is asked for.  In the static page
+    (environment variable VIL_STATIC=1, set by `make book`) every state is drawn now and the page carries the frames:
+    they work with the keyboard, without a network and, as far as the first frame goes, without JavaScript.
     Raises ValueError for no parameter, an empty one, or too many states.
     """
     states = _states(values)
     if os.environ.get("VIL_STATIC") == "1":
-        display({"text/html": _page(draw, alt, caption, values, states), "text/plain": _text(alt, values, states)}, raw=True)
+        page = _page(draw, alt, caption, values, states)
+        display({"text/html": page, "text/plain": _text(alt, values, states)}, raw=True)
     else:
         _widgets(draw, alt, caption, values)
 
@@ -36,14 +39,16 @@ def explore(draw, *, alt, caption=None, **values) -> None:
 def _states(values: dict) -> list[dict]:
     """Every combination of values, the last parameter running fastest."""
     if not values:
-        raise ValueError("explore() got no parameter; give a sequence of values, as in explore(draw, alt=..., n=range(10))")
+        raise ValueError("explore() got no parameter; give values, as in explore(draw, alt=..., n=range(10))")
     for name, sequence in values.items():
         if len(sequence) == 0:
             raise ValueError(f"explore() got no value for {name!r}; give at least one")
     count = math.prod(len(sequence) for sequence in values.values())
     if count > MOST_FRAMES:
         sizes = " x ".join(f"{len(sequence)} {name}" for name, sequence in values.items())
-        raise ValueError(f"explore() got {sizes} = {count} states; a page carries at most {MOST_FRAMES}: give fewer values")
+        raise ValueError(
+            f"explore() got {sizes} = {count} states; a page carries at most {MOST_FRAMES}: give fewer values"
+        )
     return [dict(zip(values, combination)) for combination in itertools.product(*values.values())]
 
 
@@ -83,8 +88,8 @@ def _frame(draw, state: dict) -> tuple[str, int, int]:
     plt.close(figure)
     image = Image.open(png).convert("RGB")
     # Few flat colours compress best without loss; photographs and fine heat maps do not.
-    colours = image.getcolors(maxcolors=4096)
-    image.save(webp, "WEBP", lossless=True, method=6, quality=90) if colours else image.save(webp, "WEBP", quality=80, method=6)
+    few = image.getcolors(maxcolors=4096) is not None
+    image.save(webp, "WEBP", lossless=few, quality=90 if few else 80, method=6)
     return "data:image/webp;base64," + base64.b64encode(webp.getvalue()).decode(), *image.size
 
 
@@ -104,11 +109,11 @@ def _page(draw, alt, caption, values: dict, states: list[dict]) -> str:
 
 def _slider(ident: str, name: str, sequence) -> str:
     labels = [_label(value) for value in sequence]
-    first = html.escape(labels[0])
+    first, data = html.escape(labels[0]), html.escape(json.dumps(labels, ensure_ascii=False))
     return (
         f'<div class="vl-slider" style="{_ROW}"><label for="{ident}">{html.escape(_name(name))}</label>'
         f'<input type="range" id="{ident}" min="0" max="{len(labels) - 1}" step="1" value="0" autocomplete="off"'
-        f' style="flex:1;min-width:8rem;height:1.75rem" aria-valuetext="{first}" data-labels="{html.escape(json.dumps(labels, ensure_ascii=False))}">'
+        f' style="flex:1;min-width:8rem;height:1.75rem" aria-valuetext="{first}" data-labels="{data}">'
         f'<output for="{ident}">{first}</output></div>'
     )
 

@@ -58,9 +58,9 @@ class Random:
 def exercise(title: str, cases: int = 5):
     """Make `check(student, seed=None)` of a body `(student, rng)` that looks at one random case.
 
-    check prints "✓ title" when all cases pass and "Not attempted yet: title" for a stub (NotImplementedError, None or ...),
-    and raises CheckFailed otherwise.  seed: None takes fresh cases each time; a teacher may name one to repeat them.
-    `check.title` holds the title; `check.passes(student, seed)` gives True, False (not attempted) or raises, and prints nothing.
+    check prints "✓ title" when all cases pass, "Not attempted yet: title" for a stub (NotImplementedError, None
+    or ...), and raises CheckFailed otherwise.  seed: None takes fresh cases each time; a teacher may name one.
+    `check.title` holds the title; `check.passes(student, seed)` prints nothing and gives True, or False for a stub.
     """
 
     def decorate(body):
@@ -101,13 +101,13 @@ def compare(student, reference, inputs: dict, *, diagnose=None, outputs=None, rt
     """Call student and reference with the same inputs (by position, each a copy) and compare what they return.
 
     inputs: {name: value}, tensors or anything else.      outputs: names of the returned values, where there are several.
-    diagnose: {mistake: wrong implementation or wrong value}; an answer equal to one of them is reported as that mistake.
-    Raises CheckFailed for: an exception, nothing returned, inputs changed in place, wrong number, type, shape or dtype of the
-    results, values that are not finite where the reference's are, and wrong values.
+    diagnose: {mistake: wrong implementation or value}; an answer equal to one of them is reported as that mistake.
+    Raises CheckFailed for: an exception, nothing returned, inputs changed in place, wrong number, type, shape or
+    dtype of the results, values that are not finite where the reference's are, and wrong values.
     """
     wanted = _flat(reference(*_copy(list(inputs.values()))))
     given = _copy(list(inputs.values()))
-    got = _call(student, given, inputs)
+    got = attempt(student, *given, told=f"; inputs: {_shapes(inputs)}")
     for (name, before), after in zip(inputs.items(), given):
         expect(_same(_flat(before), _flat(after)), f"the argument `{name}` is changed in place; work on a new tensor")
     expect(got is not None, "nothing is returned: is the `return` missing?")
@@ -118,34 +118,32 @@ def compare(student, reference, inputs: dict, *, diagnose=None, outputs=None, rt
         return
     for mistake, wrong in (diagnose or {}).items():
         if _matches(got, wrong, inputs, rtol, atol):
-            raise CheckFailed(f"{mistake}.")
+            raise CheckFailed(mistake if mistake[-1] in ".?!" else f"{mistake}.")
     expect(len(got) == len(wanted), f"{_count(len(got))} returned; {len(wanted)} wanted")
     for g, w, name in zip(got, wanted, _names(outputs, wanted)):
         _explain(g, w, name, inputs, rtol, atol)
 
 
-def compare_value(answer, wanted, *, diagnose=None, rtol=1e-4, atol=1e-8, unit="") -> None:
-    """Compare an answer that is a value (a number, a text, a list) and not a function.  diagnose: {mistake: wrong value}."""
+def compare_value(answer, wanted, *, diagnose=None, rtol=1e-4, atol=1e-8) -> None:
+    """Compare an answer that is a number, a text or a list, not a function.  diagnose: {mistake: wrong value}."""
     compare(lambda: answer, lambda: wanted, {}, diagnose=diagnose, outputs=("the answer",), rtol=rtol, atol=atol)
 
 
-# ---------------------------------------------------------------- running the student
 
-
-def _call(student, arguments: list, inputs: dict):
+def attempt(student, *arguments, told="", **options):
+    """Call the student's code; an exception in it becomes a CheckFailed that names the line.  told: added to the message."""
     try:
-        return student(*arguments)
+        return student(*arguments, **options)
     except (NotImplementedError, CheckFailed):
         raise
     except Exception as error:
-        raise CheckFailed(
-            f"{type(error).__name__}: {error}{_place(error)}; inputs: {_shapes(inputs)}".replace("\n", " ")
-        ) from None
+        raise CheckFailed(f"{type(error).__name__}: {error}{_place(error)}{told}".replace("\n", " ")) from None
 
 
 def _place(error: Exception) -> str:
     """The line of the student's own code where it went wrong: the last frame that is neither ours nor a package's."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__ and "site-packages" not in f.filename]
+    frames = traceback.extract_tb(error.__traceback__)
+    frames = [f for f in frames if f.filename != __file__ and "site-packages" not in f.filename]
     if not frames:
         return ""
     line = linecache.getline(frames[-1].filename, frames[-1].lineno).strip()

@@ -111,18 +111,15 @@ def _slider(ident: str, name: str, sequence) -> str:
     labels = [_label(value) for value in sequence]
     first, data = html.escape(labels[0]), html.escape(json.dumps(labels, ensure_ascii=False))
     return (
-        f'<div class="vl-slider" style="{_ROW}"><label for="{ident}">{html.escape(_name(name))}</label>'
+        f'<div class="vl-slider"><label for="{ident}">{html.escape(_name(name))}</label>'
         f'<input type="range" id="{ident}" min="0" max="{len(labels) - 1}" step="1" value="0" autocomplete="off"'
-        f' style="flex:1;min-width:8rem;height:1.75rem" aria-valuetext="{first}" data-labels="{data}">'
+        f' aria-valuetext="{first}" data-labels="{data}">'
         f'<output for="{ident}">{first}</output></div>'
     )
 
 
-# In the page itself, so that the sliders are usable under any theme; the book's style sheet adds colour.
-_ROW = "display:flex;flex-wrap:wrap;gap:.3rem .75rem;align-items:center"
-
 # Without JavaScript a slider would move and change nothing: the controls stay hidden until the script has run.
-_HTML = """<figure class="vl-explore" id="{ident}" style="margin:1.5rem 0">
+_HTML = """<figure class="vl-explore" id="{ident}">
 <img src="{first}" width="{width}" height="{height}" alt="{alt}" style="max-width:100%;height:auto;background:#fff">
 <div class="vl-controls" hidden>{sliders}</div>
 {caption}

@@ -132,14 +132,16 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
         q, k, v = (F.pad(x, (0, 0, 0, fill)) for x in (q, k, v))
         i, log_f = F.pad(i, (0, fill), value=-torch.inf), F.pad(log_f, (0, fill))
     log_key, log_query, decay, m_t = _chunk_weights(_wide(i), _wide(log_f), m.detach(), L)
-    one = torch.exp(m - m.detach()).to(C.dtype)  # carries the gradient of the initial stabiliser
-    C, n, m_end = C * one[..., None, None], n * one[..., None], m_t[..., -1, -1]
+    m_end = m_t[..., -1, -1]
+    if state is not None:
+        one = torch.exp(m - m.detach()).to(C.dtype)  # carries the gradient of the initial stabiliser
+        C, n = C * one[..., None, None], n * one[..., None]
 
     # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
     write = torch.exp(log_key + log_query[..., -1:]).to(C.dtype)
     weighted_k = (write[..., None] * k).to(v.dtype)
-    added_C, added_n = weighted_k.mT @ v, (write[..., None, :].to(k.dtype) @ k).squeeze(-2)
+    added_C, added_n = weighted_k.mT @ v, weighted_k.sum(-2, dtype=C.dtype)
     # 2  The memory at the start of each chunk, and after the last.
     C_start, C = _carry(added_C.flatten(-2), decay, C.flatten(-2))
     n_start, n = _carry(added_n, decay, n)
@@ -156,8 +158,8 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
     normaliser = scores.sum(-1)
     # 4  Plus what the memory still knows.
     memory = row.exp()
-    numerator = numerator + memory[..., None] * (q @ C_start.unflatten(-1, (-1, v.shape[-1])).to(q.dtype))
-    normaliser = normaliser + memory * (q @ n_start[..., None].to(q.dtype)).squeeze(-1)
+    numerator.addcmul_(memory[..., None], q @ C_start.unflatten(-1, (-1, v.shape[-1])).to(q.dtype))
+    normaliser = normaliser + memory * (q * n_start[..., None, :]).sum(-1, dtype=C.dtype)
     floor = torch.exp(-m_t).to(C.dtype)
     h = numerator * (scale / (torch.maximum(normaliser.abs() * scale, floor) + eps))[..., None]
     C = C.unflatten(-1, (-1, v.shape[-1]))
@@ -188,20 +190,25 @@ def _chunk_weights(i, log_f, m, L):
 def _carry(added, decay, first):
     """Sum what chunks added, decayed to the start of each chunk.  added (B, H, K, X)  decay (B, H, K)  first (B, H, X).
 
-    Returns the state at the start of each chunk (B, H, K, X) and the state after the last (B, H, X).  One matrix product
-    per CHUNKS_AT_ONCE chunks: state_k = sum_j<k exp(-(decay_{j+1} + ... + decay_{k-1})) added_j.
+    Returns the state at the start of each chunk (B, H, K, X) and the state after the last (B, H, X).  On a CPU one
+    multiply-add per chunk is cheapest.  Elsewhere, and in exported graphs, one matrix product per CHUNKS_AT_ONCE chunks:
+    state_k = sum_j<k exp(-(decay_{j+1} + ... + decay_{k-1})) added_j.
     """
     starts = []
+    if added.device.type == "cpu" and not torch.compiler.is_exporting():
+        keep = torch.exp(-decay).to(first.dtype)
+        for k in range(added.shape[2]):
+            starts.append(first)
+            first = torch.addcmul(added[:, :, k].to(first.dtype), keep[:, :, k, None], first)
+        return torch.stack(starts, dim=2), first
     for added_part, decay_part in zip(added.split(CHUNKS_AT_ONCE, 2), decay.split(CHUNKS_AT_ONCE, 2), strict=True):
-        K = added_part.shape[2]
-        total = decay_part.cumsum(-1)
-        total = F.pad(total, (1, 0))  # (B, H, K + 1): row k is the state before chunk k, column 0 the first state
-        log_W = total[..., None, :] - total[..., :, None] + _causal_log(K + 1, total)
-        W = log_W.exp().to(first.dtype)
-        states = W @ torch.cat([first.to(added.dtype)[:, :, None], added_part], dim=2).to(first.dtype)
+        total = F.pad(decay_part.cumsum(-1), (1, 0))  # (B, H, K + 1): entry k is the state before chunk k
+        log_W = total[..., None, :] - total[..., :, None] + _causal_log(total.shape[-1], total)
+        W = log_W.exp().to(first.dtype)  # row k: a state, column 0: the first state, column j: what chunk j - 1 added
+        states = W @ torch.cat([first[:, :, None], added_part.to(first.dtype)], dim=2)
         starts.append(states[:, :, :-1])
         first = states[:, :, -1]
-    return torch.cat(starts, dim=2) if len(starts) > 1 else starts[0], first
+    return torch.cat(starts, dim=2), first
 
 
 def _chunk_length(S, chunk_size):
@@ -227,8 +234,8 @@ def _initial_state(q, k, v, i, f, state):
         )
     dtype = torch.promote_types(v.dtype, torch.float32)
     if state is None:
-        zeros = torch.zeros(B, H, d, v.shape[-1] + 1, dtype=dtype, device=q.device)
-        return zeros[..., 1:], zeros[..., 0], _wide(zeros[..., 0, 0])
+        zero = torch.zeros((), dtype=dtype, device=q.device)  # expanded: an empty memory takes no memory
+        return zero.expand(B, H, d, v.shape[-1]), zero.expand(B, H, d), _wide(zero).expand(B, H)
     C, n, m = state
     if C.shape != (B, H, d, v.shape[-1]) or n.shape != (B, H, d) or m.shape != (B, H):
         raise ValueError(

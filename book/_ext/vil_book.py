@@ -1,0 +1,177 @@
+"""The book's own Sphinx extension.
+
+- the execution cache is the one that book/_tools/execute.py fills
+- MathJax comes from the pip package sphinx-mathjax-offline, only the files that pages can ask for
+- thebe's scripts, which would load from a CDN, are left out
+- launch buttons open the student notebook of a chapter
+- {drawing} puts an SVG of book/_static into the page, so that it follows light and dark mode
+- {chapters} lists the chapters of a part, {recorded-results} book/results/*.json with command and device
+"""
+
+import importlib.util
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+from execute import cache_folder  # noqa: E402
+
+MATHJAX = ("tex-chtml.js", "output/chtml", "input/tex/extensions", "a11y", "sre")
+
+
+def set_cache(app: Sphinx, config) -> None:
+    config.nb_execution_cache_path = str(cache_folder(Path(app.srcdir)))
+
+
+def copy_mathjax(app: Sphinx, exception) -> None:
+    if exception is not None or app.builder.format != "html":
+        return
+    source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static" / "mathjax"
+    for name in MATHJAX:
+        target = Path(app.outdir) / "_static" / "mathjax" / name
+        if (source / name).is_dir():
+            shutil.copytree(source / name, target, dirs_exist_ok=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target)
+
+
+def drop_thebe(app: Sphinx, pagename, templatename, context, doctree) -> None:
+    def kept(script) -> bool:
+        words = f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', {})}"
+        return "thebe" not in words.lower()
+
+    context["script_files"] = [script for script in context.get("script_files", []) if kept(script)]
+
+
+def launch_student(app: Sphinx, pagename, templatename, context, doctree) -> None:
+    """Send Colab and Binder to student/NN_name.ipynb instead of the master with its solutions."""
+    match = re.search(r"book/part[^/]+/(\d\d_\w+)$", pagename)
+    if not match:
+        return
+
+    def redirect(buttons):
+        for button in buttons:
+            if "buttons" in button:
+                redirect(button["buttons"])
+            elif str(button.get("url", "")).startswith("http"):
+                button["url"] = button["url"].replace(f"{pagename}.ipynb", f"student/{match[1]}.ipynb")
+
+    redirect(context.get("header_buttons", []))
+
+
+class Drawing(SphinxDirective):
+    """``{drawing} name.svg``: the SVG itself in the page, with a caption below.
+
+    narrow: another SVG for screens under 600 px.  name: for {numref}.  The SVG says in <title> and <desc> what it shows.
+    """
+
+    required_arguments = 1
+    has_content = True
+    option_spec = {"narrow": directives.unchanged, "name": directives.unchanged}
+
+    def run(self):
+        figure = nodes.figure(classes=["vl-drawing"])
+        for file, classes in ((self.arguments[0], "vl-wide"), (self.options.get("narrow"), "vl-narrow")):
+            if file:
+                alone = "" if self.options.get("narrow") else " vl-alone"
+                figure += nodes.raw("", f'<div class="{classes}{alone}">{self.svg(file)}</div>', format="html")
+        if self.content:
+            words, _ = self.parse_inline(" ".join(self.content))
+            figure += nodes.caption("", "", *words)
+        self.add_name(figure)
+        return [figure]
+
+    def svg(self, file: str) -> str:
+        path = Path(self.env.srcdir) / "book" / "_static" / file
+        self.env.note_dependency(str(path))
+        text = path.read_text(encoding="utf-8")
+        if not all(f"<{tag}" in text for tag in ("title", "desc")):
+            raise self.error(f"{file}: a drawing needs <title> and <desc>: they are its alt text")
+        # The same drawing may stand on a page twice, wide and narrow: ids must differ.
+        stem = path.stem
+        text = re.sub(r'\bid="([^"]+)"', rf'id="{stem}-\1"', text)
+        text = re.sub(r"url\(#([^)]+)\)", rf"url(#{stem}-\1)", text)
+        return re.sub(r'aria-labelledby="([^"]+)"', lambda m: _labelled(m, stem), text)
+
+
+def _labelled(match, stem: str) -> str:
+    return 'aria-labelledby="' + " ".join(f"{stem}-{name}" for name in match[1].split()) + '"'
+
+
+class Chapters(SphinxDirective):
+    """``{chapters} FOLDER``: the chapters of a part, one a line as ``file | title | words`` (words may be missing), linked once they are in the book."""
+
+    required_arguments = 1
+    has_content = True
+
+    def run(self):
+        items = nodes.bullet_list(classes=["vl-chapters"])
+        for line in filter(None, self.content):
+            file, title, *words = (part.strip() for part in line.split("|"))
+            words = "".join(f": {part}" for part in words)
+            name = f"book/{self.arguments[0]}/{file}"
+            if name in self.env.found_docs:
+                reference = pending_xref(
+                    "", nodes.inline("", title), refdomain="std", reftype="doc", reftarget=f"/{name}", refexplicit=True,
+                    refwarn=True, refdoc=self.env.docname,
+                )
+                items += nodes.list_item("", nodes.paragraph("", "", reference, nodes.Text(words)))
+            else:
+                items += nodes.list_item("", nodes.paragraph("", f"{title}{words} (in preparation)"))
+        return [items]
+
+
+class RecordedResults(SphinxDirective):
+    """A table of the recorded runs: what, by which command, where, with which seeds."""
+
+    def run(self):
+        folder = Path(self.env.srcdir) / "book" / "results"
+        rows = []
+        for path in sorted(folder.glob("*.json")):
+            self.env.note_dependency(str(path))
+            run = json.loads(path.read_text(encoding="utf-8"))
+            seeds = ", ".join(map(str, run["seeds"])) or "none"
+            rows.append((nodes.literal(text=path.stem), nodes.literal(text=run["command"]), run["device"], seeds))
+        if not rows:
+            return [nodes.paragraph(text="No run has been recorded: every number of the book is computed on its page.")]
+        return [table(("Result", "Command", "Device", "Seeds"), rows)]
+
+
+def table(head, rows):
+    group = nodes.tgroup(cols=len(head))
+    group += [nodes.colspec(colwidth=1) for _ in head]
+    group += nodes.thead("", _row(head))
+    group += nodes.tbody("", *[_row(row) for row in rows])
+    return nodes.table("", group)
+
+
+def _row(cells):
+    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", _node(cell))) for cell in cells])
+
+
+def _node(cell):
+    return cell if isinstance(cell, nodes.Node) else nodes.Text(str(cell))
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("config-inited", set_cache)
+    app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", launch_student, priority=900)
+    app.connect("build-finished", copy_mathjax)
+    app.add_directive("drawing", Drawing)
+    app.add_directive("chapters", Chapters)
+    app.add_directive("recorded-results", RecordedResults)
+    # The extension would copy all 16 MB; the address is what it would set.
+    app.config.mathjax_path = "mathjax/tex-chtml.js"
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

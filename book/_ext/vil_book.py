@@ -110,7 +110,10 @@ def _labelled(match, stem: str) -> str:
 
 
 class Chapters(SphinxDirective):
-    """``{chapters} FOLDER``: the chapters of a part, one a line as ``file | title | words`` (words may be missing), linked once they are in the book."""
+    """``{chapters} FOLDER``: the chapters of a part, linked once they are in the book.
+
+    One a line, as ``file | title | words``; the words may be missing.
+    """
 
     required_arguments = 1
     has_content = True

@@ -1,0 +1,73 @@
+# Vision-LSTM, step by step.  `make help` lists what can be made.
+# Variables:
+#   PYTHON       the Python that the environment is made of (3.10 or newer)           PYTHON=python3.12
+#   VENV         where the environment is                                             VENV=.venv
+#   TORCH_INDEX  where torch comes from; the default also downloads CUDA, some gigabytes.
+#                The CPU-only build is about 200 MB:   make book TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#   NAME         one experiment instead of all:        make experiments NAME=digits
+PYTHON      ?= python3
+VENV        ?= .venv
+TORCH_INDEX ?=
+NAME        ?= [!_]*
+BIN         := $(VENV)/bin
+PY          := $(BIN)/python
+READY       := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help book test serve lab lint student experiments constraints clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+book: $(READY) ## execute what changed, build the book into _build/html and check its pages
+	@$(PY) book/_tools/build.py
+
+test: $(READY) ## run all tests (builds the book first if it is stale: some tests read its outputs)
+	@$(PY) book/_tools/build.py --if-stale
+	@$(PY) -m pytest
+
+serve: $(READY) ## show the book at http://localhost:8000
+	@$(PY) book/_tools/build.py --if-stale
+	@echo "== http://localhost:8000  (stop with Ctrl-C)"
+	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
+
+lab: $(VENV)/.lab ## open the chapters in JupyterLab
+	@$(BIN)/jupyter lab --notebook-dir book
+
+lint: $(READY) ## ruff, spelling, clean and complete notebooks, student notebooks up to date
+	@$(BIN)/ruff check .
+	@$(BIN)/codespell
+	@git ls-files -z '*.ipynb' | xargs -0 -r $(BIN)/nbstripout --verify --keep-id
+	@$(PY) book/_tools/lint_notebooks.py
+	@$(PY) book/_tools/student.py --check
+
+student: $(READY) ## write student/: the chapters without solutions
+	@$(PY) book/_tools/student.py
+
+experiments: $(READY) ## make the recorded results again: book/results/*.json (long; a GPU helps)
+	@for script in experiments/$(NAME).py; do echo "== $$script"; $(PY) $$script || exit 1; done
+
+constraints: $(READY) ## choose new exact versions: constraints.txt (then build, test and commit)
+	@$(PY) -m pip install --quiet uv
+	@{ echo "# Exact versions the book was last built with, for Python 3.10 to 3.14 (markers choose). Made by \`make constraints\`."; \
+	   $(BIN)/uv pip compile --universal --python-version 3.10 --extra test --extra lab --upgrade --no-annotate --no-header --quiet pyproject.toml; \
+	} > constraints.new && mv constraints.new constraints.txt
+
+clean: ## remove what was built, executed outputs too; the environment stays
+	@rm -rf _build build dist vil_lite.egg-info/SOURCES.txt .pytest_cache .ruff_cache .hypothesis
+	@find book vil_lite tests -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed; set PYTHON=/path/to/python3"; exit 1; }
+	@test -x $(PY) || { echo "== Creating the virtual environment $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "== Installing the packages into $(VENV) (once; some gigabytes with the default torch, see TORCH_INDEX)"
+	@$(PY) -m pip install --quiet --upgrade pip
+	@$(if $(TORCH_INDEX),$(PY) -m pip install --quiet --index-url $(TORCH_INDEX) -c constraints.txt torch torchvision)
+	@$(PY) -m pip install --quiet -c constraints.txt -e ".[test]"
+	@touch $@
+	@echo "== Environment ready"
+
+$(VENV)/.lab: $(READY)
+	@echo "== Installing JupyterLab into $(VENV) (once)"
+	@$(PY) -m pip install --quiet -c constraints.txt -e ".[lab]"
+	@touch $@

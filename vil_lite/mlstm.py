@@ -196,10 +196,10 @@ def _carry(added, decay, first):
     """
     starts = []
     if added.device.type == "cpu" and not torch.compiler.is_exporting():
-        keep = torch.exp(-decay).to(first.dtype)
-        for k in range(added.shape[2]):
+        keep = torch.exp(-decay)[..., None].to(first.dtype)
+        for new, kept in zip(added.to(first.dtype).unbind(2), keep.unbind(2), strict=True):
             starts.append(first)
-            first = torch.addcmul(added[:, :, k].to(first.dtype), keep[:, :, k, None], first)
+            first = torch.addcmul(new, kept, first)
         return torch.stack(starts, dim=2), first
     for added_part, decay_part in zip(added.split(CHUNKS_AT_ONCE, 2), decay.split(CHUNKS_AT_ONCE, 2), strict=True):
         total = F.pad(decay_part.cumsum(-1), (1, 0))  # (B, H, K + 1): entry k is the state before chunk k

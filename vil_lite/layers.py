@@ -85,7 +85,7 @@ class LinearBlockDiagonal(nn.Module):
         A 4 x 4 product is too small for a processor; tiles of up to 32 x 32 inside a head are several times faster.
         """
         n, b = self.blocks_per_tile, self.block_size
-        blocks = self.weight.mT.unflatten(0, (-1, n))  # (tiles, n, in, out)
+        blocks = self.weight.transpose(-1, -2).unflatten(0, (-1, n))  # (tiles, n, in, out)
         eye = torch.eye(n, dtype=blocks.dtype, device=blocks.device)
         return (blocks[:, :, :, None, :] * eye[:, None, :, None]).reshape(-1, n * b, n * b)
 
@@ -101,9 +101,9 @@ class CausalConv1d(nn.Conv1d):
 
     def forward(self, x, grid=None):
         # As a convolution over an image one pixel high, features last: the layout that tokens already have.
-        image, weight = x.mT.unsqueeze(2), self.weight.unsqueeze(2)
+        image, weight = x.transpose(-1, -2).unsqueeze(2), self.weight.unsqueeze(2)
         y = F.conv2d(image, weight, self.bias, padding=(0, self.padding[0]), groups=self.groups)
-        return y.squeeze(2)[:, :, : x.shape[1]].mT  # the padding on the right would look ahead
+        return y.squeeze(2)[:, :, : x.shape[1]].transpose(-1, -2)  # the padding on the right would look ahead
 
 
 class SequenceConv2d(nn.Conv2d):
@@ -116,7 +116,7 @@ class SequenceConv2d(nn.Conv2d):
         super().__init__(dim, dim, kernel_size, groups=dim, padding=kernel_size // 2)
 
     def forward(self, x, grid):
-        return super().forward(x.mT.unflatten(2, grid)).flatten(2).mT
+        return super().forward(x.transpose(-1, -2).unflatten(2, grid)).flatten(2).transpose(-1, -2)
 
 
 class PatchEmbed(nn.Module):
@@ -145,7 +145,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x):
         grid = self.grid(*x.shape[2:])
-        return self.proj(x).flatten(2).mT, grid
+        return self.proj(x).flatten(2).transpose(-1, -2), grid
 
 
 class PositionEmbedding(nn.Module):

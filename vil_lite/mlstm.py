@@ -97,7 +97,7 @@ def mlstm_parallel(q, k, v, i, f, state=None, eps=1e-6):
     D = torch.exp(log_D - m_t[..., None]).to(C.dtype)
     memory = torch.exp(log_memory - m_t).to(C.dtype)
 
-    scores = (q @ k.mT) * scale * D  # (B, H, S, S)
+    scores = (q @ k.transpose(-1, -2)) * scale * D  # (B, H, S, S)
     numerator = (scores.to(v.dtype) @ v).to(C.dtype)
     normaliser = scores.sum(-1)
     if state is not None:
@@ -108,7 +108,7 @@ def mlstm_parallel(q, k, v, i, f, state=None, eps=1e-6):
 
     write = D[..., -1, :, None] * k  # what is left of each key after the last token (B, H, S, d)
     decay = memory[..., -1]
-    C = decay[..., None, None] * C + (write.to(v.dtype).mT @ v)
+    C = decay[..., None, None] * C + (write.to(v.dtype).transpose(-1, -2) @ v)
     n = decay[..., None] * n + write.sum(2)
     return h.to(v.dtype), MLSTMState(C, n, m_t[..., -1])
 
@@ -141,7 +141,7 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
     write = torch.exp(log_key + log_query[..., -1:]).to(C.dtype)
     weighted_k = (write[..., None] * k).to(v.dtype)
-    added_C, added_n = weighted_k.mT @ v, weighted_k.sum(-2, dtype=C.dtype)
+    added_C, added_n = weighted_k.transpose(-1, -2) @ v, weighted_k.sum(-2, dtype=C.dtype)
     # 2  The memory at the start of each chunk, and after the last.
     C_start, C = _carry(added_C.flatten(-2), decay, C.flatten(-2))
     n_start, n = _carry(added_n, decay, n)
@@ -153,7 +153,7 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
     log_D = key[..., None, :] + row[..., :, None]
     log_D = log_D.add_((log_key - key).to(C.dtype)[..., None, :]).add_(_causal_log(L, log_D))
     D = log_D.exp_()
-    scores = (q @ k.mT) * D
+    scores = (q @ k.transpose(-1, -2)) * D
     numerator = (scores.to(v.dtype) @ v).to(C.dtype)
     normaliser = scores.sum(-1)
     # 4  Plus what the memory still knows.

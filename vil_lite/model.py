@@ -94,7 +94,7 @@ class VisionLSTM(nn.Module):
     def feature_map(self, images):
         """The same tokens as an image of features (B, dim, H, W)."""
         tokens, grid = self.embed(images)
-        return self.token_norm(self.encoder(tokens, grid)).mT.unflatten(2, grid)
+        return self.token_norm(self.encoder(tokens, grid)).transpose(-1, -2).unflatten(2, grid)
 
     def embed(self, images):
         """Patches with their positions (B, S, dim), and the grid (H, W)."""

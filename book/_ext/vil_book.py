@@ -3,6 +3,7 @@
 - the execution cache is the one that book/_tools/execute.py fills
 - MathJax comes from the pip package sphinx-mathjax-offline, only the files that pages can ask for
 - thebe's scripts, which would load from a CDN, are left out
+- a bibliography is plain text for screen readers
 - launch buttons open the student notebook of a chapter
 - {drawing} puts an SVG of book/_static into the page, so that it follows light and dark mode
 - {chapters} lists the chapters of a part, {recorded-results} book/results/*.json with command and device
@@ -52,6 +53,13 @@ def drop_thebe(app: Sphinx, pagename, templatename, context, doctree) -> None:
         return "thebe" not in words.lower()
 
     context["script_files"] = [script for script in context.get("script_files", []) if kept(script)]
+
+
+def plain_citations(app: Sphinx, pagename, templatename, context, doctree) -> None:
+    """Take away docutils' list roles of a bibliography: their children break the rules of those roles."""
+    if "citation-list" in context.get("body", ""):
+        body = context["body"].replace('<div role="list" class="citation-list">', '<div class="citation-list">')
+        context["body"] = body.replace(' role="doc-biblioentry"', "")
 
 
 def launch_student(app: Sphinx, pagename, templatename, context, doctree) -> None:
@@ -170,6 +178,7 @@ def _node(cell):
 def setup(app: Sphinx) -> dict:
     app.connect("config-inited", set_cache)
     app.connect("html-page-context", drop_thebe, priority=900)
+    app.connect("html-page-context", plain_citations)
     app.connect("html-page-context", launch_student, priority=900)
     app.connect("build-finished", copy_mathjax)
     app.add_directive("drawing", Drawing)

@@ -1,0 +1,220 @@
+"""Each fault of a page makes the build fail: proven on a tiny book with the real extension, configuration and checks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import build
+import check_pages
+import execute
+import nbformat
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+FIGURE = {"mystnb": {"image": {"alt": "A line that rises"}, "figure": {"name": "fig-line", "caption": "A line."}}}
+DRAW = "import matplotlib.pyplot as plt\nplt.plot([0, 1]);"
+PAGE = "# A page\n\nText with a [link](chapter.ipynb) and $x^2$.\n"
+
+
+def notebook(*cells):
+    """Cells: code, or (code, metadata); the title comes first."""
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    made.cells = [nbformat.v4.new_markdown_cell("# A chapter", id="title")]
+    for n, cell in enumerate(cells):
+        code, metadata = cell if isinstance(cell, tuple) else (cell, {})
+        made.cells.append(nbformat.v4.new_code_cell(code, metadata=metadata, id=f"cell-{n}"))
+    return made
+
+
+class Book:
+    """A book of one page and one chapter, built as the real one is."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+        config["sphinx"]["local_extensions"] = {"vil_book": str(ROOT / "book" / "_ext")}
+        self.write("_config.yml", yaml.safe_dump(config))
+        self.write("_toc.yml", "format: jb-book\nroot: book/index\nchapters:\n  - file: book/chapter\n")
+        self.write("book/references.bib", (ROOT / "book/references.bib").read_text(encoding="utf-8"))
+        shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
+        self.write("vil_lite/__init__.py", "answer = 42\n")
+        self.write("book/index.md", PAGE)
+        self.chapter("from vil_lite import answer\nprint(answer)")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def chapter(self, *cells) -> None:
+        self.write("book/chapter.ipynb", nbformat.writes(notebook(*cells)))
+
+    def build(self, *options):
+        command = [sys.executable, str(ROOT / "book" / "_tools" / "build.py"), *options, str(self.root)]
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        self.output = done.stdout + done.stderr
+        return done.returncode
+
+    def html(self, page: str) -> str:
+        return (self.root / "_build" / "html" / page).read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A faultless tiny book, built once."""
+    book = Book(tmp_path_factory.mktemp("book"))
+    book.chapter("from vil_lite import answer\nprint(answer)", (DRAW, FIGURE))
+    assert book.build() == 0, book.output
+    return book
+
+
+@pytest.fixture
+def faulty(built, tmp_path):
+    """A copy of the faultless book, executed outputs too, to put one fault into."""
+    shutil.copytree(built.root, tmp_path / "book")
+    book = Book.__new__(Book)
+    book.root = tmp_path / "book"
+    return book
+
+
+def test_a_good_book_is_built_offline_with_its_outputs(built):
+    page = built.html("book/chapter.html")
+    assert "42" in page and 'alt="A line that rises"' in page and "Figure 1" in page
+    assert "unpkg.com" not in page and "sphinx-thebe.js" not in page
+    assert (built.root / "_build/html/_static/mathjax/tex-chtml.js").is_file()
+    assert "mathjax/tex-chtml.js" in built.html("book/index.html")
+    assert not build.stale(built.root)
+
+
+def test_prose_executes_nothing_again_and_an_unchanged_book_is_not_built(faulty):
+    assert faulty.build("--if-stale") == 0 and "up to date" in faulty.output
+    faulty.write("book/index.md", PAGE + "\nOne more sentence.\n")
+    assert faulty.build("--if-stale") == 0, faulty.output
+    assert "already executed" in faulty.output and "One more sentence" in faulty.html("book/index.html")
+
+
+def test_a_changed_library_is_executed_again_and_a_broken_cell_fails_after_a_green_build(faulty):
+    before = execute.cache_folder(faulty.root)
+    faulty.write("vil_lite/__init__.py", "question = 6 * 9\n")
+    assert faulty.build() == 1
+    assert "ImportError" in faulty.output and "chapter.ipynb failed" in faulty.output
+    assert build.stale(faulty.root), "a failed build must not count as a built book"
+    assert not before.exists(), "the outputs of the old library are still there"
+    assert faulty.build() == 1, "the second run of a failing book must fail too"
+
+
+def test_a_failing_cell_fails_the_build(faulty):
+    faulty.chapter("1 / 0")
+    assert faulty.build() == 1 and "ZeroDivisionError" in faulty.output
+
+
+def test_warnings_fail_the_build_each_time(faulty):
+    faults = ["{ref}`nowhere`", "{cite:p}`nobody1900`", "```{nonsense}\n```", "[gone](missing.md)", "```{figure} no.png\n```"]
+    faulty.write("book/index.md", PAGE + "\n" + "\n\n".join(faults) + "\n")
+    assert faulty.build() == 1
+    warnings = [line for line in faulty.output.splitlines() if "WARNING" in line]
+    for word in ("nowhere", "nobody1900", "nonsense", "missing.md", "no.png"):
+        assert any(word in line for line in warnings), f"no warning about {word}:\n{faulty.output}"
+    assert faulty.build() == 1, "the second run turned green"
+
+
+def test_output_on_stderr_fails_the_build(faulty):
+    faulty.chapter("import warnings\nwarnings.warn('old habits')")
+    assert faulty.build() == 1 and "stderr" in faulty.output
+
+
+def test_a_figure_without_alt_text_fails_the_build(faulty):
+    faulty.chapter(DRAW)
+    assert faulty.build() == 1 and "a figure without alt text" in faulty.output
+
+
+# ---------------------------------------------------------------- faults that need no build: the check alone
+
+
+SEEDED = [
+    ('<img src="a.png">', "a figure without alt text"),
+    ('<img src="a.png" alt=" ">', "a figure without alt text"),
+    ('<img src="a.png" alt="../_images/a.png">', "a figure without alt text"),
+    ("<svg></svg>", "a drawing (svg) without title"),
+    ('<img src="https://example.org/a.png" alt="A">', "loads from elsewhere (img): https://example.org/a.png"),
+    ('<img src="a.png" srcset="a.png 1x, //example.org/b.png 2x" alt="A">', "loads from elsewhere (img): //example.org/b.png"),
+    ('<script src="//cdn.example.org/x.js"></script>', "loads from elsewhere (script)"),
+    ('<iframe src="https://example.org/video"></iframe>', "loads from elsewhere (iframe)"),
+    ('<link rel="stylesheet" href="https://example.org/x.css">', "loads from elsewhere (link)"),
+    ('<link rel="preconnect" href="https://example.org">', "loads from elsewhere (link)"),
+    ('<style>@import "https://example.org/x.css";</style>', "loads from elsewhere (style)"),
+    ('<p style="background: url(https://example.org/x.png)">x</p>', "loads from elsewhere (style)"),
+    ('<video poster="http://example.org/p.png"></video>', "loads from elsewhere (video)"),
+    ('<a href="gone.html">x</a>', "a dead link: gone.html"),
+    ('<a href="other.html#gone">x</a>', "no such place on the page: other.html#gone"),
+    ('<a href="#gone">x</a>', "no such place on the page: #gone"),
+    ('<a href="../outside.html">x</a>', "a dead link: ../outside.html"),
+    ('<img src="gone.png" alt="A">', "a dead link: gone.png"),
+]
+GOOD = (
+    '<p id="here"><img src="a.png" alt="A line"><a href="#here">x</a><a href="other.html#there">x</a><a href="#">x</a>'
+    '<a href="https://example.org">elsewhere</a><a href="mailto:a@example.org">x</a><img src="data:image/png;base64,AA" alt="B">'
+    "<svg aria-hidden='true'></svg><svg><title>C</title></svg></p>"
+)
+
+
+def page(folder: Path, body: str) -> Path:
+    (folder / "a.png").write_bytes(b"")
+    (folder / "other.html").write_text('<article><p id="there">x</p></article>')
+    (folder / "index.html").write_text(f"<html><body><article>{body}</article></body></html>")
+    return folder
+
+
+def test_the_check_accepts_a_good_page(tmp_path):
+    assert check_pages.check(page(tmp_path, GOOD)) == []
+
+
+@pytest.mark.parametrize("fault, message", SEEDED, ids=[message[:40] + str(n) for n, (_, message) in enumerate(SEEDED)])
+def test_the_check_finds_one_seeded_fault(tmp_path, fault, message):
+    problems = check_pages.check(page(tmp_path, GOOD + fault))
+    assert len(problems) == 1 and message in problems[0], problems
+
+
+def test_the_check_reads_style_sheets_and_refuses_an_empty_folder(tmp_path):
+    (tmp_path / "x.css").write_text("@font-face { src: url(https://example.org/f.woff2) }")
+    assert "holds no page" in check_pages.check(tmp_path)[0]
+    assert "https://example.org/f.woff2" in check_pages.check(page(tmp_path, GOOD))[0]
+
+
+def test_a_fault_of_the_check_fails_the_build(faulty):
+    faulty.write("book/index.md", PAGE + '\n<img src="https://example.org/a.png" alt="A picture from elsewhere">\n')
+    assert faulty.build() == 1 and "loads from elsewhere" in faulty.output
+
+
+# ---------------------------------------------------------------- the book itself
+
+
+def test_the_pages_of_the_book_have_no_fault(book):
+    assert check_pages.check(book) == []
+
+
+def test_every_notebook_of_the_book_is_executed(book):
+    assert [path.name for path in execute.notebooks() if execute.executed(path) is None] == []
+
+
+def test_the_launch_buttons_open_the_student_notebooks(book):
+    address = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
+    for path in execute.notebooks():
+        html = (book / path.relative_to(ROOT)).with_suffix(".html").read_text(encoding="utf-8")
+        colab = f"https://colab.research.google.com/github/{address.removeprefix('https://github.com/')}/blob/main/student/{path.name}"
+        assert f'"{colab}"' in html, path.name
+        assert f"blob/main/book/{path.parent.name}/{path.name}" not in html
+
+
+def test_every_recorded_run_says_where_it_comes_from():
+    for path in sorted((ROOT / "book" / "results").glob("*.json")):
+        run = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"command", "device", "versions", "seeds", "figures"} - run.keys()
+        assert not missing, f"{path.name} lacks {sorted(missing)}"
+        script = ROOT / "experiments" / f"{path.stem}.py"
+        assert script.is_file() and script.name in run["command"], f"{path.name}: no command of the repository makes it"

@@ -160,9 +160,9 @@ def test_exports_agree_with_pytorch(trained, tmp_path):
 
     weights = tmp_path / "best.pt"
     weights.write_bytes((trained / "weights/best.pt").read_bytes())
-    size = (96, 160)
+    size = (160, 192)  # 120 tokens at stride 16: more than one chunk
     rng = np.random.default_rng(0)
-    image = Image.fromarray(rng.integers(0, 255, (12, 20, 3), dtype=np.uint8)).resize(size[::-1], Image.BICUBIC)
+    image = Image.fromarray(rng.integers(0, 255, (20, 24, 3), dtype=np.uint8)).resize(size[::-1], Image.BICUBIC)
     x = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
         wanted = YOLO(weights).model.eval()(x)[0]

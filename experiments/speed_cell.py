@@ -1,0 +1,94 @@
+"""How fast is the mLSTM cell?  Chunkwise form against PyTorch's attention, mlstm_kernels and our other forms.
+
+    pip install -e ".[bench]" && python experiments/speed_cell.py        about 5 minutes on two quiet CPU cores
+
+4 heads of width 96, float32, forward and forward + backward, 196 to 16384 tokens; peak memory in a process of its own.
+Writes book/results/speed_cell.json.
+"""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from _record import best_times, peak_memory_mb, record
+from mlstm_kernels.torch.chunkwise.native import mlstm_chunkwise__native_autograd as kernels
+
+from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel
+
+LENGTHS = [196, 256, 512, 784, 1024, 2048, 4096, 8192, 16384]
+SLOPE_FROM = 1024
+FORMS = {
+    "chunkwise": lambda q, k, v, i, f: mlstm_chunkwise(q, k, v, i, f)[0],
+    "parallel": lambda q, k, v, i, f: mlstm_parallel(q, k, v, i, f)[0],
+    "attention": lambda q, k, v, i, f: F.scaled_dot_product_attention(q, k, v, is_causal=True),
+    "mlstm_kernels": lambda q, k, v, i, f: kernels(q, k, v, i, f, chunk_size=64),
+}
+LONGEST = {"parallel": 1024, "attention": 8192}
+SHORTEST = {"mlstm_kernels": 256}  # its length must be a multiple of the chunk
+
+
+def inputs(S):
+    torch.manual_seed(0)
+    B = 2 if S <= 1024 else 1
+    q, k, v = (torch.randn(B, 4, S, 96, requires_grad=True) for _ in range(3))
+    i = torch.randn(B, 4, S, requires_grad=True)
+    f = (torch.randn(B, 4, S) + 4).requires_grad_()  # forget gates as in a trained model: memories of 10 to 100 tokens
+    return q, k, v, i, f
+
+
+def forward(form, x):
+    def run():
+        with torch.no_grad():
+            FORMS[form](*x)
+
+    return run
+
+
+def step(form, x):
+    used = x[:3] if form == "attention" else x
+    return lambda: torch.autograd.grad(FORMS[form](*x).sum(), used)
+
+
+def takes(form, S):
+    multiple = form != "mlstm_kernels" or S % 64 == 0
+    return SHORTEST.get(form, 0) <= S <= LONGEST.get(form, 10**9) and multiple
+
+
+def slope(lengths, values):
+    return float(np.polyfit(np.log(lengths), np.log(values), 1)[0])
+
+
+def main():
+    times = {}
+    for S in LENGTHS:
+        x, forms = inputs(S), [form for form in FORMS if takes(form, S)]
+        repeats = 20 if S <= 1024 else 9 if S <= 4096 else 4
+        fast = best_times({form: forward(form, x) for form in forms}, repeats, warmup=2)
+        slow = best_times({form: step(form, x) for form in forms}, repeats, warmup=1)
+        times[S] = {form: {"forward_ms": 1e3 * fast[form], "step_ms": 1e3 * slow[form]} for form in forms}
+        print(S, {form: f"{t['forward_ms']:.1f} / {t['step_ms']:.1f}" for form, t in times[S].items()}, flush=True)
+    long = [S for S in LENGTHS if S >= SLOPE_FROM]
+    memory = {}
+    for S in long:
+        command = [sys.executable, __file__, "memory", str(S)]
+        memory[S] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        print(S, "peak MB of a training step", memory[S], flush=True)
+    ours = {kind: [times[S]["chunkwise"][kind] for S in long] for kind in ("forward_ms", "step_ms")}
+    slopes = {kind: slope(long, values) for kind, values in ours.items()}
+    slopes["memory"] = slope(long, [memory[S] for S in long])
+    print("log-log slopes from", SLOPE_FROM, slopes)
+    figures = {"heads": 4, "head_dim": 96, "times": times, "peak_step_mb": memory, "slopes_chunkwise": slopes}
+    record("speed_cell", figures, seeds=[0], packages=("torch", "mlstm_kernels"))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    if sys.argv[1:2] == ["memory"]:
+        small, large = inputs(64), inputs(int(sys.argv[2]))
+        step("chunkwise", small)()
+        print(peak_memory_mb(step("chunkwise", large)))
+    else:
+        main()

@@ -111,8 +111,8 @@ def test_unknown_names_and_options_say_what_there_is():
         model_yaml("yolov8n-vit")
     with pytest.raises(ValueError, match=r"no option 'forms' \(did you mean 'form'\?\); options: version, design"):
         model_yaml("yolov8n-vil", forms="parallel")
-    with pytest.raises(ValueError, match=r"form must be one of auto, .*got 'paralel' \(did you mean 'parallel'\?\)"):
-        model_yaml("yolov8n-vil", form="paralel")
+    with pytest.raises(ValueError, match=r"form must be one of auto, .*got 'chunk_wise' \(did you mean 'chunkwise'\?\)"):
+        model_yaml("yolov8n-vil", form="chunk_wise")
     for options in ({"version": 3}, {"version": True}, {"design": "both"}, {"chunk_size": 0}, {"chunk_size": "64"}):
         name, value = next(iter(options.items()))
         with pytest.raises(ValueError, match=f"{name} must be .*got {value!r}"):

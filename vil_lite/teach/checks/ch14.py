@@ -6,7 +6,6 @@ import torch
 
 from ._base import CheckFailed, attempt, compare, exercise, expect
 
-
 # ---------------------------------------------------------------- 14.1
 
 
@@ -145,13 +144,13 @@ def check_block_parameters(student, rng):
             **short(lambda d: 8, "the gates' biases are missing: 4 for each of the two gates"),
             **short(lambda d: 24 * d + 4, "one gate is missing: there is an input gate and a forget gate"),
             **short(lambda d: 2 * 2 * 2 * d * 4, "the gates read q, k and v side by side: 3 · 2d inputs, not 2d"),
-            **short(lambda d: 2 * d, "a vector of 2d is missing: the convolution's bias, the learnable skip or the output norm?"),
-            **short(lambda d: 4 * d, "two vectors of 2d are missing: convolution bias, learnable skip, output norm: which are there?"),
+            **short(lambda d: 2 * d, "a vector of 2d is missing: convolution bias, learnable skip or output norm?"),
+            **short(lambda d: 4 * d, "two vectors of 2d are missing (convolution bias, learnable skip, output norm)"),
             **short(lambda d: d, "the norm at the entrance of the block is missing"),
             **short(lambda d: 2 * d * d, "proj_up makes x_m and z together: d to 4d, not d to 2d"),
             **short(lambda d: 16 * d, "q, k and v each have their own block-diagonal matrix: three of them"),
-            **short(lambda d: 24 * d - 3 * 4 * d * d, "q, k and v are block-diagonal: 2d/4 blocks of 4 × 4, not full 2d × 2d matrices"),
-            **short(lambda d: 2 * d - 2 * d * 9 + 2 * d * 3, "that convolution is version 2's, 3 × 3; version 1 has 4 taps along the row"),
+            **short(lambda d: 24 * d - 3 * 4 * d * d, "q, k, v are block-diagonal: 2d/4 blocks of 4 × 4, not full matrices"),
+            **short(lambda d: 2 * d - 2 * d * 9 + 2 * d * 3, "that convolution is version 2's 3 × 3; version 1 has 4 taps"),
         },
     )
 

@@ -1,3 +1,11 @@
+// The theme's fold-out entries in the sidebar have a triangle and no words.
+addEventListener("DOMContentLoaded", () => {
+  for (const fold of document.querySelectorAll(".bd-sidebar summary")) {
+    const page = fold.closest("li")?.querySelector("a")?.textContent.trim();
+    fold.setAttribute("aria-label", `Pages under ${page ?? "this entry"}`);
+  }
+});
+
 // What scrolls must be reachable with the keyboard: the theme sees to code, this to equations, tables and drawings.
 (() => {
   const wide = "div.math, .pst-scrollable-table-container, .vl-drawing > div";

@@ -96,7 +96,9 @@ def execute(paths: list[Path] | None = None, root: Path = ROOT, workers: int | N
 
     def run(path: Path):
         notebook = nbformat.read(path, nbformat.NO_CONVERT)
-        return single_nb_execution(notebook, cwd=str(path.parent), timeout=timeout, allow_errors=False)
+        quiet = ["--IPKernelApp.log_level=40"]  # each kernel would warn that it talks over TCP
+        cwd = str(path.parent)
+        return single_nb_execution(notebook, cwd=cwd, timeout=timeout, allow_errors=False, extra_arguments=quiet)
 
     failures, start = {}, time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:

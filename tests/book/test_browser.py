@@ -10,6 +10,7 @@ import shutil
 import threading
 from pathlib import Path
 
+import check_pages
 import execute
 import pytest
 
@@ -31,9 +32,11 @@ def chromium():
         pytest.skip("no Chromium on this machine: install Debian's package `chromium` to run the browser tests")
     from playwright.sync_api import sync_playwright
 
-    with sync_playwright() as playwright:
-        with contextlib.closing(playwright.chromium.launch(executable_path=program, args=FLAGS)) as browser:
-            yield browser
+    with (
+        sync_playwright() as playwright,
+        contextlib.closing(playwright.chromium.launch(executable_path=program, args=FLAGS)) as browser,
+    ):
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +85,16 @@ def pages(book) -> list[str]:
     return names
 
 
-def serious(tab) -> list[str]:
-    """What axe finds serious or critical on the page that is open."""
+def serious(tab, exclude=()) -> list[str]:
+    """What axe finds serious or critical on the page that is open, outside of the selectors in `exclude`."""
     from axe_playwright_python.sync_playwright import Axe
 
     # preload: axe would fetch what style sheets import, from the wrong folder.
-    found = Axe().run(tab, options={"resultTypes": ["violations"], "preload": False}).response["violations"]
+    found = Axe().run(
+        tab,
+        context={"exclude": [[selector] for selector in exclude]} if exclude else None,
+        options={"resultTypes": ["violations"], "preload": False},
+    ).response["violations"]
     return [
         f"axe: {fault['id']} ({fault['impact']}): {fault['nodes'][0]['html'][:160]}: {fault['nodes'][0]['failureSummary'][:240]}"
         for fault in found
@@ -105,9 +112,26 @@ def test_every_page_is_accessible_fits_the_screen_and_works_without_a_network(ch
             assert tab.evaluate("document.documentElement.dataset.theme") == mode
             over = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
             wrong += [f"the page is {over} px wider than the screen"] * (over > 0)
-            faults += [f"{name}: {fault}" for fault in wrong + serious(tab)]
+            faults += [f"{name}: {fault}" for fault in wrong + serious(tab, [".highlight"])]
             wrong.clear()
     assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_every_colour_of_code_is_legible(chromium, site, book, mode):
+    """One span for each kind of token that occurs in the book: much quicker than every token of every page."""
+    kinds = set()
+    for name in pages(book):
+        for code in check_pages.soup(book / name).select(".highlight pre"):
+            kinds |= {" ".join(token["class"]) for token in code.find_all("span", class_=True)}
+    assert not CHAPTERS or len(kinds) > 10
+    spans = "".join(f'<span class="{kind}">token</span> ' for kind in sorted(kinds))
+    with reader(chromium, site, mode=mode) as (tab, _):
+        visit(tab, f"{site}/book/index.html")
+        cell = f'<div class="cell"><div class="cell_input"><div class="highlight-ipython3"><div class="highlight"><pre>{spans}'
+        tab.evaluate("html => document.querySelector('article').insertAdjacentHTML('beforeend', html)", cell)
+        assert tab.locator("article .highlight span").count() >= len(kinds)
+        assert serious(tab) == []
 
 
 def test_the_guards_notice_what_they_are_there_for(chromium, site):

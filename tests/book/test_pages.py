@@ -22,7 +22,8 @@ PAGE = "# A page\n\nText with a [link](chapter.ipynb) and $x^2$.\n"
 
 def notebook(*cells):
     """Cells: code, or (code, metadata); the title comes first."""
-    made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made = nbformat.v4.new_notebook(metadata={"kernelspec": kernel})
     made.cells = [nbformat.v4.new_markdown_cell("# A chapter", id="title")]
     for n, cell in enumerate(cells):
         code, metadata = cell if isinstance(cell, tuple) else (cell, {})

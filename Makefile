@@ -36,7 +36,7 @@ lab: $(VENV)/.lab ## open the chapters in JupyterLab
 
 lint: $(READY) ## ruff, spelling, clean and complete notebooks, student notebooks up to date
 	@$(BIN)/ruff check .
-	@$(BIN)/codespell
+	@git ls-files -z '*.py' '*.md' '*.ipynb' '*.yml' '*.toml' '*.cff' '*.css' '*.js' Makefile | xargs -0 $(BIN)/codespell
 	@git ls-files -z '*.ipynb' | xargs -0 -r $(BIN)/nbstripout --verify --keep-id
 	@$(PY) book/_tools/lint_notebooks.py
 	@$(PY) book/_tools/student.py --check

@@ -49,6 +49,7 @@ class MLSTMCell(nn.Module):
 
     q, k, v: (num_heads, B, S, d) -> (B, S, dim).  Both gates read q, k and v of all heads and give one number per head.
     form: "chunkwise", "parallel", "recurrent", or "auto" (parallel up to one chunk, else chunkwise).
+    chunk_size: the longest chunk; heads narrower than that use shorter ones, down to 32 tokens.
     """
 
     def __init__(self, dim, num_heads=4, norm_bias=False, form="auto", chunk_size=64):
@@ -58,7 +59,9 @@ class MLSTMCell(nn.Module):
         self.igate = nn.Linear(3 * dim, num_heads)
         self.fgate = nn.Linear(3 * dim, num_heads)
         self.outnorm = MultiHeadNorm(dim, num_heads, bias=norm_bias)
-        self.num_heads, self.form, self.chunk_size = num_heads, form, chunk_size
+        # Work inside a chunk grows with its length, work between chunks with the head's width: keep the two alike.
+        self.chunk_size = min(chunk_size, max(32, dim // num_heads))
+        self.num_heads, self.form = num_heads, form
         nn.init.zeros_(self.igate.weight)
         nn.init.normal_(self.igate.bias, std=0.1)
         nn.init.zeros_(self.fgate.weight)

@@ -106,10 +106,15 @@ LINER, WAR, NAVY, EAST = (
     ("grey", "white", "midgrey"),
     ("bluegrey", "bluecamo"),
 )
-FLANKER = dict(
-    width=2.3, shape="flanker", wing=Surface(7.2, 14.7, 8.5, 2.0, 42), tail=Surface(14.0, 9.9, 4.6, 1.4, 45),
-    strake=((4.6, 0.5), (8.4, 1.7), (10.4, 3.0), (15.7, 3.0), (15.7, 0.5)), fins=(Fin(13.8, 4.2, 3.4, 2.3),), paints=EAST,
-)  # fmt: skip
+FLANKER = {
+    "width": 2.3,
+    "shape": "flanker",
+    "wing": Surface(7.2, 14.7, 8.5, 2.0, 42),
+    "tail": Surface(14.0, 9.9, 4.6, 1.4, 45),
+    "strake": ((4.6, 0.5), (8.4, 1.7), (10.4, 3.0), (15.7, 3.0), (15.7, 0.5)),
+    "fins": (Fin(13.8, 4.2, 3.4, 2.3),),
+    "paints": EAST,
+}
 
 # class -> its variants; an instance draws one of them at random
 AIRCRAFT = {

@@ -98,7 +98,8 @@ def check(*, seed, index=0, image_size, classes, balance, split="train"):
             raise ValueError(f"{name} must be a whole number from 0, got {value!r}")
     if not _whole(image_size) or image_size < 64 or image_size % 32:
         raise ValueError(
-            f"image_size must be a multiple of 32, at least 64 (the coarsest feature map of YOLOv8 has stride 32), got {image_size!r}: try 320"
+            "image_size must be a multiple of 32, at least 64 (the coarsest feature map of YOLOv8 has stride 32), "
+            f"got {image_size!r}: try 320"
         )
     if isinstance(classes, str):
         raise ValueError(f"classes must be a list of names, got the string {classes!r}: write [{classes!r}]")

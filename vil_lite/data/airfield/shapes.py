@@ -44,8 +44,16 @@ BODIES = {
     "box": ((0, 0), (0.02, 0.5), (0.08, 0.85), (0.14, 1), (0.8, 1), (0.92, 0.8), (1, 0.5)),
 }
 # Cockpit glass: (from, to) as fractions of the length and its half width as a fraction of the body's half width
-GLASS = {"fighter": (0.17, 0.36, 0.42), "twin": (0.16, 0.34, 0.24), "flanker": (0.15, 0.3, 0.42), "stealth": (0.15, 0.33, 0.2),
-         "tupolev": (0.1, 0.16, 0.36), "heli": (0.02, 0.13, 0.8), "box": (0.015, 0.08, 0.8), "wing": (0.15, 0.22, 0.24)}  # fmt: skip
+GLASS = {
+    "fighter": (0.17, 0.36, 0.42),
+    "twin": (0.16, 0.34, 0.24),
+    "flanker": (0.15, 0.3, 0.42),
+    "stealth": (0.15, 0.33, 0.2),
+    "tupolev": (0.1, 0.16, 0.36),
+    "heli": (0.02, 0.13, 0.8),
+    "box": (0.015, 0.08, 0.8),
+    "wing": (0.15, 0.22, 0.24),
+}
 DEFAULT_GLASS = (0.018, 0.05, 0.62)
 
 
@@ -115,8 +123,14 @@ def _add_fin(add, plane, fin):
     lean = fin.height * sin(radians(fin.cant))
     thick = 0.12 + 0.012 * plane.length
     back = fin.x + fin.root
-    seen = [(fin.x, fin.y - thick / 2), (fin.x + 0.6 * fin.root, fin.y + lean - thick / 2), (back + 0.05 * fin.root, fin.y + lean - thick / 2),
-            (back + 0.05 * fin.root, fin.y + lean + thick / 2), (back, fin.y + thick / 2), (fin.x, fin.y + thick / 2)]  # fmt: skip
+    seen = [
+        (fin.x, fin.y - thick / 2),
+        (fin.x + 0.6 * fin.root, fin.y + lean - thick / 2),
+        (back + 0.05 * fin.root, fin.y + lean - thick / 2),
+        (back + 0.05 * fin.root, fin.y + lean + thick / 2),
+        (back, fin.y + thick / 2),
+        (fin.x, fin.y + thick / 2),
+    ]
     add("fin", seen, base, mirror=fin.y > 0)
     plate = [(fin.x, fin.y), (back - tip, fin.y + lean), (back, fin.y + lean), (back, fin.y)]
     add("fin", plate, [base, base + top, base + top, base], solid=False, mirror=fin.y > 0)

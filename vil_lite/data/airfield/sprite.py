@@ -126,10 +126,19 @@ def _palette(rng, livery, pose, shadow):
     light = 1 if sun_right else -1
     dome = pick(rng, ((70, 72, 76), (206, 208, 208), (120, 124, 128)))
     colours = {
-        "body_left": body + 6 - light * 18, "body_right": body + 6 + light * 18, "wing_left": body - 4 - light * 6, "wing_right": body - 4 + light * 6,
-        "flap": body - 22, "engine": trim, "glass": np.array((44, 50, 58)), "fin": trim + 26, "prop": np.array((52, 52, 54)),
-        "blade": np.array((58, 58, 58)), "dome": np.array(dome), "stripe": np.array((214, 214, 210)) if dome[0] < 150 else np.array((60, 62, 66)),
-    }  # fmt: skip
+        "body_left": body + 6 - light * 18,
+        "body_right": body + 6 + light * 18,
+        "wing_left": body - 4 - light * 6,
+        "wing_right": body - 4 + light * 6,
+        "flap": body - 22,
+        "engine": trim,
+        "glass": np.array((44, 50, 58)),
+        "fin": trim + 26,
+        "prop": np.array((52, 52, 54)),
+        "blade": np.array((58, 58, 58)),
+        "dome": np.array(dome),
+        "stripe": np.array((214, 214, 210)) if dome[0] < 150 else np.array((60, 62, 66)),
+    }
     palette = np.zeros((2 * CAMO, 3), dtype=np.int32)
     for index, role in enumerate(ROLES[1:], start=1):
         palette[index] = colours[role] + wear

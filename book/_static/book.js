@@ -6,9 +6,9 @@ addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// What scrolls must be reachable with the keyboard: the theme sees to code, this to equations, tables and drawings.
+// What scrolls must be reachable with the keyboard: the theme sees to code, MathJax to equations, this to tables and drawings.
 (() => {
-  const wide = "div.math, .pst-scrollable-table-container, .vl-drawing > div";
+  const wide = ".pst-scrollable-table-container, .vl-drawing > div";
   const update = () => {
     for (const box of document.querySelectorAll(wide)) {
       const scrolls = box.scrollWidth > box.clientWidth + 1;
@@ -16,9 +16,6 @@ addEventListener("DOMContentLoaded", () => {
       else box.removeAttribute("tabindex");
     }
   };
-  addEventListener("load", () => {
-    update();
-    window.MathJax?.startup?.promise?.then(update); // equations get their width when they are typeset
-  });
+  addEventListener("load", update);
   addEventListener("resize", update);
 })();

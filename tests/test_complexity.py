@@ -1,0 +1,69 @@
+"""Costs against the paper's tables, and against counting by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from vil_lite import VisionLSTM, create_model
+from vil_lite.complexity import activation_memory, flops, latency, parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "full", "half"),
+    [
+        ("vil_tiny", 1.864, 1.510),
+        ("vil_tinyplus", 2.246, 1.818),
+        ("vil_small", 5.808, 5.100),
+        ("vil_smallplus", 6.287, 5.520),
+        ("vil_base", 19.940, 18.524),
+        ("vil2_tiny", 1.873, 1.519),
+        ("vil2_small", 5.827, 5.119),
+        ("vil2_base", 19.977, 18.561),
+    ],
+)
+def test_gflops_of_the_published_sizes(name, full, half):
+    with torch.device("meta"):
+        model, images = create_model(name, form="parallel"), torch.empty(1, 3, 224, 224)
+    assert flops(model, images) / 1e9 == pytest.approx(full, rel=0.01)
+    assert flops(model, images, half=True) / 1e9 == pytest.approx(half, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("design", "params_m", "gflops", "gflops_half"),
+    [
+        ("unidirectional", 5.889, 0.453, 0.415),
+        ("alternating_bidirectional", 5.889, 0.453, 0.415),
+        ("alternating_quaddirectional", 5.889, 0.453, 0.415),
+        ("bidirectional", 6.286, 0.555, 0.480),
+        ("bidirectional_shared", 5.889, 0.555, 0.480),
+        ("quaddirectional", 7.079, 0.759, 0.608),
+        ("quaddirectional_shared", 5.889, 0.759, 0.608),
+    ],
+)
+def test_parameters_and_gflops_of_the_designs(design, params_m, gflops, gflops_half):
+    with torch.device("meta"):
+        model = VisionLSTM(image_size=128, num_classes=100, design=design, form="parallel")
+        images = torch.empty(1, 3, 128, 128)
+    assert round(parameters(model) / 1e6, 3) == params_m
+    assert flops(model, images) / 1e9 == pytest.approx(gflops, rel=0.01)
+    assert flops(model, images, half=True) / 1e9 == pytest.approx(gflops_half, rel=0.01)
+
+
+def test_torch_counting_sees_what_runs():
+    linear = nn.Linear(8, 16)
+    assert flops(linear, torch.randn(3, 8), counting="torch") == 3 * 8 * 16 == flops(linear, torch.randn(3, 8))
+    long = create_model("vil_tiny", depth=1)
+    images = torch.randn(1, 3, 896, 896)
+    assert flops(long, images, counting="torch") < flops(long, images, half=True)  # chunks against S x S
+    with pytest.raises(ValueError, match="counting must be"):
+        flops(linear, torch.randn(3, 8), counting="fvcore")
+
+
+def test_memory_kept_for_the_backward_pass():
+    model = nn.Sequential(nn.Linear(8, 16), nn.Sigmoid(), nn.Linear(16, 4))
+    x = torch.randn(10, 8)
+    assert activation_memory(model, x) == 4 * (10 * 8 + 10 * 16)  # the input of each layer; sigmoid keeps its output
+
+
+def test_latency_is_a_time():
+    assert 0 < latency(nn.Linear(4, 4), torch.randn(2, 4), repeats=2, backward=True) < 10

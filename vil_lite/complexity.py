@@ -1,0 +1,103 @@
+"""What a model costs: parameters, multiply-adds, memory kept for the backward pass, time.
+
+FLOPs can be counted in two ways, and papers rarely say which:
+    "paper"   multiply-adds of the published, parallel form: each of the two S x S products of the cell counts in full
+              (half=True counts the causal half that is not masked away, as the authors' tables of the second version do)
+    "torch"   the multiply-adds that PyTorch executes, in the form that the model chooses
+A multiply-add is one FLOP in both, as in the tables of Vision-LSTM, ViT and YOLO.
+"""
+
+import time
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vil_lite.block import MLSTMCell
+from vil_lite.layers import LayerNorm, LinearBlockDiagonal
+
+
+def parameters(model):
+    """The number of parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def flops(model, *inputs, counting="paper", half=False):
+    """Multiply-adds of model(*inputs), an int.
+
+    counting: "paper" works for models of this library, "torch" for any.   half: see above, "paper" alone.
+    Raises ValueError for another counting.  (The paper's own figures were made with fvcore: 5 per normalised number.)
+    """
+    if counting == "torch":
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(*inputs)
+        return counter.get_total_flops() // 2
+    if counting != "paper":
+        raise ValueError(f"counting must be 'paper' or 'torch', got {counting!r}")
+    counted = []
+    hooks = [m.register_forward_hook(_count(counted, half)) for m in model.modules()]
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counted)
+
+
+def _count(counted, half):
+    def hook(module, inputs, output):
+        if isinstance(module, MLSTMCell):
+            heads, B, S, d = inputs[0].shape
+            gates = B * S * 2 * heads * 3 * heads * d
+            products = 2 * B * heads * S * S * d // (2 if half else 1)
+            counted.append(gates + products + 5 * B * S * heads * d)
+        elif isinstance(module, LinearBlockDiagonal):
+            counted.append(output.numel() * module.block_size)
+        elif isinstance(module, nn.Linear):
+            counted.append(output.numel() * module.in_features)
+        elif isinstance(module, (nn.Conv1d, nn.Conv2d)):
+            counted.append(output.numel() * module.weight[0].numel())
+        elif isinstance(module, (LayerNorm, nn.LayerNorm)):
+            counted.append(5 * output.numel())
+
+    return hook
+
+
+def activation_memory(model, *inputs):
+    """Bytes that model(*inputs) keeps for the backward pass, parameters not counted; each storage once."""
+    own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model(*inputs)  # kept alive: a freed storage could be counted under another's address
+    del output
+    return sum(kept.values())
+
+
+def latency(model, *inputs, repeats=5, backward=False):
+    """Seconds of model(*inputs), with the backward pass of its mean square if asked for: the best of `repeats`."""
+    best = float("inf")
+    for turn in range(repeats + 1):  # the first is for warming up
+        _synchronise(inputs)
+        start = time.perf_counter()
+        with torch.set_grad_enabled(backward):
+            output = model(*inputs)
+            if backward:
+                model.zero_grad()
+                output.square().mean().backward()
+        _synchronise(inputs)
+        if turn:
+            best = min(best, time.perf_counter() - start)
+    return best
+
+
+def _synchronise(inputs):
+    if any(x.is_cuda for x in inputs if isinstance(x, torch.Tensor)):
+        torch.cuda.synchronize()

@@ -128,7 +128,7 @@ def test_every_colour_of_code_is_legible(chromium, site, book, mode):
     spans = "".join(f'<span class="{kind}">token</span> ' for kind in sorted(kinds))
     with reader(chromium, site, mode=mode) as (tab, _):
         visit(tab, f"{site}/book/index.html")
-        cell = f'<div class="cell"><div class="cell_input"><div class="highlight-ipython3"><div class="highlight"><pre>{spans}'
+        cell = f'<div class="cell"><div class="cell_input"><div class="highlight-ipython3"><div class="highlight"><pre tabindex="0">{spans}'
         tab.evaluate("html => document.querySelector('article').insertAdjacentHTML('beforeend', html)", cell)
         assert tab.locator("article .highlight span").count() >= len(kinds)
         assert serious(tab) == []

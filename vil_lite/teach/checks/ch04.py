@@ -90,9 +90,9 @@ def check_half_life(student, rng):
 # ---------------------------------------------------------------- 4.3
 
 
-def stabilise(log_D):
-    """Reference: m_t = max(max_s log D_ts, 0) and D' = exp(log D - m), one m for each row."""
-    m = log_D.amax(-1).clamp(min=0)
+def stabilise(log_D, lowest=0.0):
+    """Reference: m_t = max(max_s log D_ts, lowest) and D' = exp(log D - m), one m for each row."""
+    m = log_D.amax(-1).clamp(min=lowest)
     return torch.exp(log_D - m[..., None]), m
 
 

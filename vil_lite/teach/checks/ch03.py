@@ -130,6 +130,9 @@ def check_step(student, rng):
         "C": rng.normal(d, dv), "n": rng.normal(d), "m": torch.tensor(m), "q": 2 * rng.normal(d), "k": rng.normal(d),
         "v": rng.normal(dv), "i": rng.choice([0.0, 0.0, m]) + 2 * rng.normal(), "f": rng.normal(),
     }
+    _, _, n, m_t = step(*inputs.values())
+    if (inputs["q"] @ n).abs() > torch.exp(-m_t) > (inputs["q"] @ n).abs() * d**-0.5:
+        inputs["q"] = inputs["q"] * d**-0.5  # or a missing floor and a missing sqrt(d) would give the same answer
 
     def wrong(**pieces):
         return lambda *a: _step(*a, **pieces)
@@ -147,7 +150,7 @@ def check_step(student, rng):
             "the key enters the normaliser without its input gate": wrong(write_n=False),
             "the query is not divided by sqrt(d)": wrong(scale=False),
             "the memory is read before the token is written; a token also reads itself": wrong(before=True),
-            "the floor of the denominator is 1; what is stored is exp(-m) times what is meant, so it is exp(-m_t)":
+            "the denominator is 1 here: the floor is exp(-m_t), for what is stored is exp(-m) times what is meant":
                 wrong(floor=torch.ones_like),
             "the floor is exp(m_t); it is exp(-m_t)": wrong(floor=torch.exp),
             "the absolute value of the normaliser is missing": wrong(absolute=False),

@@ -3,19 +3,21 @@
     python experiments/ch05_length.py        under 4 minutes on one quiet CPU core
 
 One sequence, 4 heads of width 96, float32, forward pass.  Three seeds draw three inputs; of each the best of several runs
-counts, the candidates in turn.  Memory is the peak of what PyTorch's allocator holds for tensors, read from
-torch.profiler's record of every allocation: exact, and blind to what the operating system keeps in reserve.
+counts, the candidates in turn.  Time is the processor time of one thread: on a quiet machine the same as the time on the
+wall, and less disturbed when another program takes its turn.  Memory is the peak of what PyTorch's allocator holds for
+tensors, read from torch.profiler's record of every allocation: exact, and blind to what the system keeps in reserve.
 Writes book/results/ch05_length.json.
 """
 
 import json
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _record import best_times, record
+from _record import record
 
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
 
@@ -39,6 +41,18 @@ def inputs(S, seed, d=WIDTH):
     q, k, v = torch.randn(3, 1, HEADS, S, d, generator=g)
     i, f = torch.randn(2, 1, HEADS, S, generator=g)
     return q, k, v, i, f + 4
+
+
+def best_times(candidates, repeats):
+    """Seconds of processor time of each candidate {name: function}: the best of `repeats` after one to warm up, in turn."""
+    best = dict.fromkeys(candidates, float("inf"))
+    for turn in range(1 + repeats):
+        for name, function in candidates.items():
+            start = time.process_time()
+            function()
+            if turn:
+                best[name] = min(best[name], time.process_time() - start)
+    return best
 
 
 def peak_mb(function):
@@ -121,5 +135,5 @@ def main():
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # two threads would measure what else the machine is doing
+    torch.set_num_threads(1)
     main()

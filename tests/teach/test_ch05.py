@@ -306,3 +306,6 @@ def test_the_recorded_run_says_what_the_page_says(recorded):
     assert 1.7 < forms["attention"]["slope_time"] and 1.7 < forms["parallel"]["slope_time"]
     assert 1.95 < forms["parallel"]["slope_memory"] < 2.05
     assert 0.8 < forms["recurrent"]["slope_time"] < 1.2
+    sweep = next(row for row in figures["chunk"] if row["width"] == 96)
+    ms = {L: sum(times) / len(times) for L, times in zip(sweep["chunk"], sweep["ms"])}
+    assert max(ms[32], ms[64], ms[128]) < 1.25 * min(ms.values())  # "anything from 32 to 128 is fine"

@@ -117,9 +117,7 @@ def accuracy(model, images, labels):
 
 def used_parameters(model):
     """Parameters that the last backward pass reached: those of a part that was taken out do not count."""
-    used = sum(p.numel() for p in model.parameters() if p.grad is not None)
-    ungated = [block.layer.proj_up.weight for block in model.blocks if block.without == "z"]
-    return used - sum(weight.numel() // 2 for weight in ungated)  # the half of proj_up that makes z
+    return sum(p.numel() for p in model.parameters() if p.grad is not None)
 
 
 def choose_rates(data):

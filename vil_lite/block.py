@@ -49,10 +49,10 @@ class MLSTMCell(nn.Module):
 
     q, k, v: (num_heads, B, S, d) -> (B, S, dim).  Both gates read q, k and v of all heads and give one number per head.
     form: "chunkwise", "parallel", "recurrent", or "auto" (parallel up to one chunk, else chunkwise).
-    chunk_size: the longest chunk; heads narrower than that use shorter ones, down to 32 tokens.
+    chunk_size: the longest chunk in tokens; None takes the head's width, at least 32 and at most 64.
     """
 
-    def __init__(self, dim, num_heads=4, norm_bias=False, form="auto", chunk_size=64):
+    def __init__(self, dim, num_heads=4, norm_bias=False, form="auto", chunk_size=None):
         super().__init__()
         if form != "auto" and form not in FORMS:
             raise ValueError(f"form must be auto, {', '.join(FORMS)}, got {form!r}")
@@ -60,7 +60,7 @@ class MLSTMCell(nn.Module):
         self.fgate = nn.Linear(3 * dim, num_heads)
         self.outnorm = MultiHeadNorm(dim, num_heads, bias=norm_bias)
         # Work inside a chunk grows with its length, work between chunks with the head's width: keep the two alike.
-        self.chunk_size = min(chunk_size, max(32, dim // num_heads))
+        self.chunk_size = min(64, max(32, dim // num_heads)) if chunk_size is None else chunk_size
         self.num_heads, self.form = num_heads, form
         nn.init.zeros_(self.igate.weight)
         nn.init.normal_(self.igate.bias, std=0.1)

@@ -49,7 +49,7 @@ def test_stubs_hints_checks_and_badge_stay(path):
     assert [c.source for c in given.cells if "exercise" in nb.tags(c)] == stubs
     shown = "\n".join(c.source for c in given.cells)
     assert shown.count("<summary>Hint") == "\n".join(c.source for c in master.cells).count("<summary>Hint") > 0
-    assert REPOSITORY.removeprefix("https://") + f"/blob/main/student/{path.name}" in given.cells[0].source
+    assert REPOSITORY.removeprefix("https://github.com") + f"/blob/main/student/{path.name}" in given.cells[0].source
     assert nb.setup_cell(nb.chapter_number(path)) in [c.source for c in given.cells]
 
 

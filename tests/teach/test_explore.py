@@ -17,6 +17,7 @@ from vil_lite.teach import sliders
 
 @pytest.fixture(autouse=True)
 def style():
+    plt.close("all")  # what earlier tests drew
     with plt.rc_context():
         teach.setup()
         yield

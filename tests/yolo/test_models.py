@@ -38,7 +38,7 @@ def test_options_reach_the_blocks(options):
     layer = YOLO(model_yaml("yolov8n-vil", **options)).model.model[6]
     first = layer.m[0].layer
     cell = first.paths[0].mlstm_cell
-    wanted = {"version": 2, "design": "alternating_bidirectional", "form": "auto", "chunk_size": 64, **options}
+    wanted = {"version": 2, "design": "alternating_bidirectional", "form": "auto", "chunk_size": 32, **options}
     assert (first.proj_up.bias is None) == (wanted["version"] == 1)
     assert (cell.form, cell.chunk_size) == (wanted["form"], wanted["chunk_size"])
     assert len(first.directions) == (2 if wanted["design"] == "bidirectional" else 1)

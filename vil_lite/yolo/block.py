@@ -33,7 +33,8 @@ class C2fViL(C2f):
 
     In a YAML:  `- [-1, 6, C2fViL, [512]]`  or, with options,  `- [-1, 6, C2fViL, [512, {version: 1, chunk_size: 128}]]`
     options: version 1 or 2 (default 2) · design, a name from vil_lite.block.DESIGNS: which way repeat 0, 1, ... reads
-    (default alternating_bidirectional) · form "auto", "chunkwise", "parallel" or "recurrent" · chunk_size in tokens.
+    (default alternating_bidirectional) · form "auto", "chunkwise", "parallel" or "recurrent" · chunk_size in tokens
+    (default: fits the width of a head).
     They are one mapping because the parser replaces bare strings in a row that equal one of its own variables (n, d, ch).
 
     Raises TypeError when options is no mapping, ValueError for unknown options and for widths that do not divide into heads.
@@ -63,7 +64,7 @@ def check_options(options=None):
             f"C2fViL takes a mapping of options after the channels, got {options!r}; write [512] or [512, {{version: 2}}] "
             "(C2f's True for a shortcut has no place here: a ViL block always adds its input)"
         )
-    chosen = {"version": 2, "design": "alternating_bidirectional", "form": "auto", "chunk_size": 64}
+    chosen = {"version": 2, "design": "alternating_bidirectional", "form": "auto", "chunk_size": None}
     for name, value in (options or {}).items():
         if name not in chosen:
             raise ValueError(f"C2fViL has no option {name!r}{suggest(name, chosen)}; options: {', '.join(chosen)}")
@@ -74,7 +75,7 @@ def check_options(options=None):
             hint = suggest(value, allowed) if isinstance(value, str) else ""
             raise ValueError(f"C2fViL: {name} must be one of {', '.join(map(str, allowed))}, got {value!r}{hint}")
     size = chosen["chunk_size"]
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise ValueError(f"C2fViL: chunk_size must be a positive number of tokens, got {size!r}")
     return chosen
 

@@ -86,7 +86,7 @@ def write(stem, rows, task="detect", nc=None, options=None):
 
 
 def _vil_row(line, options):
-    mapping = ", ".join(f"{name}: {value}" for name, value in options.items())
+    mapping = ", ".join(f"{name}: {value}" for name, value in options.items() if value is not None)
     changed, found = re.subn(r"C2f, \[(\d+)(, True)?\]", rf"C2fViL, [\1, {{{mapping}}}]", line)
     if not found:
         raise ValueError(f"expected a C2f row of ultralytics' YAML, got {line.strip()!r}; ViL goes where C2f is")

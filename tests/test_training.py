@@ -1,0 +1,333 @@
+"""The loop: it learns; it survives SIGKILL bit for bit; two processes give what one gives; errors come early and clear."""
+
+import io
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.data import Dataset, Subset, TensorDataset
+
+from vil_lite import VisionLSTM
+from vil_lite.data import digits
+from vil_lite.training import fit, plot, read_log
+
+HERE = Path(__file__).parent
+
+
+def small_model(seed=0, dim=16, drop_path=0.0):
+    torch.manual_seed(seed)
+    size = {"patch_size": 2, "image_size": 8, "channels": 1, "num_classes": 10}
+    return VisionLSTM(dim=dim, depth=2, drop_path=drop_path, **size)
+
+
+def some_digits(train=128, test=50):
+    data = digits.load()
+    mixed = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(0))[:train]
+    return [part[mixed] for part in data.train], [part[::7][:test] for part in data.test]
+
+
+def same_weights(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Sums are then taken in the same order here and in the processes that are started."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def start(code, *launcher, **environment):
+    """Run code in another process, where this file can be imported; returns the finished process."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE), **environment}
+    command = launcher or (sys.executable, "-c", f"from test_training import *\ntorch.set_num_threads(1)\n{code}")
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+
+
+def test_learns_the_digits_and_says_so(tmp_path, capsys):
+    data = digits.load()
+    model = small_model(dim=32)
+    done = fit(model, data.train, data.test, epochs=4, batch_size=32, lr=1e-2, ema=0.9, folder=tmp_path)
+    assert done.model is model
+    last = done.log[-1]
+    model.eval()
+    with torch.no_grad():
+        accuracy = (model(data.test.images).argmax(1) == data.test.labels).float().mean().item()
+        ema_accuracy = (done.ema.eval()(data.test.images).argmax(1) == data.test.labels).float().mean().item()
+    assert (last["test_accuracy"], last["ema_accuracy"]) == (pytest.approx(accuracy), pytest.approx(ema_accuracy))
+    assert min(accuracy, ema_accuracy) > 0.85
+    assert last["step"] == 4 * (len(data.train.labels) // 32)
+    assert "176/176" in capsys.readouterr().err  # the progress bar
+
+    assert read_log(tmp_path / "log.csv") == done.log
+    loss, accuracies = plot(tmp_path / "log.csv").axes
+    assert [line.get_label() for line in loss.lines] == ["train", "test", "ema"]
+    assert list(accuracies.lines[0].get_ydata()) == [row["test_accuracy"] for row in done.log]
+
+
+class Noisy(Dataset):
+    """Digits with noise from all three generators; the process kills itself when it reads example number kill_at."""
+
+    def __init__(self, pairs, kill_at=None):
+        self.pairs, self.kill_at, self.count = pairs, kill_at, 0
+
+    def __len__(self):
+        return len(self.pairs[1])
+
+    def __getitem__(self, index):
+        import numpy as np
+
+        self.count += 1
+        if self.count == self.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        noise = 0.1 * torch.randn(1, 8, 8) + 0.1 * np.random.rand() + 0.1 * random.random()
+        return self.pairs[0][index] + noise.float(), int(self.pairs[1][index])
+
+
+def random_run(folder, kill_at=None, model_seed=0, **options):
+    """A run in which everything is random that can be: 3 epochs of 8 steps."""
+    train, test = some_digits()
+    model = small_model(model_seed, drop_path=0.3)
+    options = {"mixup": 0.8, "cutmix": 1.0, "ema": 0.9, "save_every": 3, "seed": 5, **options}
+    return fit(model, Noisy(train, kill_at), test, epochs=3, batch_size=16, lr=5e-3, folder=folder, progress=False, **options)
+
+
+def kill_in_second_save():
+    """Let the process die when half of its second checkpoint is written."""
+    save, calls = torch.save, []
+
+    def save_half(state, file):
+        calls.append(0)
+        if len(calls) == 2:
+            whole = io.BytesIO()
+            save(state, whole)
+            file.write(whole.getvalue()[: whole.tell() // 2])
+            file.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+        save(state, file)
+
+    torch.save = save_half
+
+
+def test_killed_and_resumed_is_bit_for_bit_the_run_that_was_not(tmp_path):
+    whole = random_run(tmp_path / "whole")
+
+    folder = tmp_path / "killed"
+    died = start(f"random_run({str(folder)!r}, kill_at=1 + 128 + 6 * 16 + 7)")  # in the second epoch, within a batch
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    saved = torch.load(folder / "checkpoint.pt", weights_only=True)
+    assert (saved["step"], len(saved["log"])) == (12, 1)  # in the middle of an epoch of 8 steps
+
+    died = start(f"kill_in_second_save()\nrandom_run({str(folder)!r}, model_seed=1, resume=True)")
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    assert (folder / "checkpoint.unfinished").exists()
+    assert torch.load(folder / "checkpoint.pt", weights_only=True)["step"] == 15
+
+    resumed = random_run(folder, model_seed=2, resume=True)
+    assert same_weights(resumed.model, whole.model)
+    assert same_weights(resumed.ema, whole.ema)
+    untimed = [[{**row, "seconds": 0} for row in log] for log in (resumed.log, whole.log)]
+    assert untimed[0] == untimed[1]
+
+    again = random_run(folder, model_seed=3, resume=True)  # nothing is left to do
+    assert same_weights(again.model, whole.model)
+    assert again.log == resumed.log
+
+
+def test_the_number_of_workers_changes_nothing_and_the_seed_does(tmp_path):
+    alone, helped, other = (random_run(None, save_every=None, **o) for o in ({}, {"workers": 2}, {"seed": 6}))
+    assert same_weights(alone.model, helped.model)
+    assert not same_weights(alone.model, other.model)
+
+
+def split_run(folder):
+    """A run without chance but for the order of the digits; 50 test digits do not divide among two processes."""
+    train, test = some_digits()
+    return fit(small_model(), train, test, epochs=2, lr=5e-3, batch_size=16, ema=0.9, accumulate=2, folder=folder, progress=False)
+
+
+def test_two_processes_give_what_one_gives(tmp_path):
+    one = split_run(tmp_path / "one")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import test_training as t, accelerate\n"
+        f"t.split_run({str(tmp_path / 'two')!r})\n"
+        "state = accelerate.PartialState()\n"
+        "print(f'process {state.process_index} of {state.num_processes}, {state.backend}')\n"
+    )
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--main_process_port", port, "--mixed_precision", "no", "--dynamo_backend", "no", str(script)]
+    done = start(None, *launch, ACCELERATE_USE_CPU="true")  # the launcher of many GPUs, with gloo on processors
+    assert done.returncode == 0, done.stderr
+    assert all(f"process {i} of 2, gloo" in done.stdout for i in (0, 1)), done.stdout
+
+    log = read_log(tmp_path / "two" / "log.csv")
+    for theirs, ours in zip(log, one.log, strict=True):
+        assert {**theirs, "seconds": 0} == pytest.approx({**ours, "seconds": 0}, rel=1e-5)
+    weights = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["model"]
+    for name, value in one.model.state_dict().items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_a_batch_in_parts_gives_the_same_gradient():
+    train, _ = some_digits(64)
+    whole = fit(small_model(), train, epochs=2, batch_size=16, progress=False)
+    parts = fit(small_model(), train, epochs=2, batch_size=16, accumulate=3, progress=False)
+    assert [r["train_loss"] for r in parts.log] == pytest.approx([r["train_loss"] for r in whole.log], rel=1e-5)
+
+
+def test_precision(tmp_path):
+    train, test = some_digits(64)
+    runs = {
+        name: fit(small_model(), train, test, epochs=1, batch_size=16, precision=name, folder=tmp_path / name, progress=False)
+        for name in ("no", "bf16", "auto")
+    }
+    full, short = runs["no"].log[0]["train_loss"], runs["bf16"].log[0]["train_loss"]
+    assert full != short == pytest.approx(full, rel=0.02)
+    assert all(p.dtype == torch.float32 for p in runs["bf16"].model.parameters())
+    chosen = torch.load(tmp_path / "auto" / "checkpoint.pt", weights_only=True)["settings"]["precision"]
+    assert chosen == ("bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(False) else "no")
+
+
+def test_nan_names_the_step_and_leaves_the_weights_good():
+    images, labels = (part.clone() for part in some_digits(64)[0])
+    fit(before := small_model(), (images, labels), epochs=1, batch_size=64, seed=3, progress=False)
+    images[7, 0, 2, 2] = float("nan")
+    model = small_model()
+    with pytest.raises(FloatingPointError, match=r"nan.* at step \d+ of 8 .*lower lr"):
+        fit(model, (images, labels), epochs=2, batch_size=16, progress=False)
+    assert all(p.isfinite().all() for p in model.parameters())
+    fit(again := small_model(), (images.nan_to_num(0), labels), epochs=1, batch_size=64, seed=3, progress=False)
+    assert all(p.isfinite().all() for p in again.parameters())  # the failure left nothing behind
+    assert not same_weights(before, small_model())
+
+
+class WithTargets(TensorDataset):
+    """As torchvision's data sets: labels can be read without images; reading an image is counted."""
+
+    reads = 0
+
+    @property
+    def targets(self):
+        return self.tensors[1].tolist()
+
+    def __getitem__(self, index):
+        type(self).reads += 1
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("wrap", [lambda i, y: (i, y), WithTargets, lambda i, y: Subset(TensorDataset(i, y), range(64))])
+@pytest.mark.parametrize("label", [10, -1])
+def test_labels_are_checked_before_training(wrap, label):
+    images, labels = (part.clone() for part in some_digits(64)[0])
+    labels[41] = label
+    model = small_model()
+    with pytest.raises(ValueError, match=rf"train\[41\] has label {label}, but the model's 10 classes are 0 to 9"):
+        fit(model, wrap(images, labels), epochs=1, progress=False)
+    assert same_weights(model, small_model())
+    with pytest.raises(ValueError, match=r"test\[41\] has label"):
+        fit(model, (images, labels.clamp(0, 9)), wrap(images, labels), epochs=1, progress=False)
+    assert WithTargets.reads <= 4 * 2
+
+
+def test_labels_that_cannot_be_read_ahead_are_checked_when_they_come():
+    images, labels = (part.clone() for part in some_digits(64)[0])
+    labels[41] = 10
+    with pytest.raises(ValueError, match=r"train\[41\] has label 10"):
+        fit(small_model(), Noisy((images, labels)), epochs=1, batch_size=16, progress=False)
+
+
+BAD = {
+    "epochs": (0, 2.5),
+    "batch_size": (0, 65),
+    "accumulate": (0,),
+    "lr": (0, float("nan")),
+    "min_lr": (-1, 1.0),
+    "warmup": (-1, 2),
+    "weight_decay": (-0.1,),
+    "clip": (0,),
+    "mixup": (-1,),
+    "cutmix": (-1,),
+    "ema": (1.0, 0),
+    "precision": ("fp8",),
+    "save_every": (0,),
+    "resume": (True,),
+}
+
+
+@pytest.mark.parametrize("name,value", [(name, value) for name, values in BAD.items() for value in values])
+def test_a_bad_argument_is_named(name, value):
+    with pytest.raises(ValueError, match=rf"{name}\b.*{value}"):
+        fit(small_model(), some_digits(64)[0], **{"epochs": 2, "progress": False, name: value})
+
+
+def test_bad_data_is_named():
+    images, labels = some_digits(64)[0]
+    cases = {
+        "train must be a Dataset or a pair": (images, labels, labels),
+        "64 images and labels of shape \\(63,\\)": (images, labels[1:]),
+        "train is empty": (images[:0], labels[:0]),
+        "float tensors, got .*torch.uint8.*divide a uint8": ((images * 255).byte(), labels),
+        "label must be one integer": (images, labels.float()),
+        "map-style Dataset": iter([]),
+    }
+    for message, train in cases.items():
+        with pytest.raises(ValueError, match=message):
+            fit(small_model(), train, epochs=1, progress=False)
+    with pytest.raises(ValueError, match="model must return logits"):
+        fit(torch.nn.Conv2d(1, 10, 2), (images, labels), epochs=1, progress=False)
+
+
+def test_a_run_is_neither_overwritten_nor_mixed_with_another(tmp_path):
+    train, _ = some_digits(64)
+    fit(small_model(), train, epochs=1, folder=tmp_path, progress=False)
+    with pytest.raises(FileExistsError, match="resume=True"):
+        fit(small_model(), train, epochs=1, folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="epochs was 1, now 2; lr was 0.001, now 0.01"):
+        fit(small_model(), train, epochs=2, warmup=0.1, lr=0.01, folder=tmp_path, resume=True, progress=False)
+
+
+def photographs(folder):
+    """A folder of 12 training and 6 validation pictures in three colours."""
+    from PIL import Image
+
+    for part, count in (("train", 4), ("val", 2)):
+        for colour in ("red", "green", "blue"):
+            (folder / part / colour).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (40 + i, 36), colour).save(folder / part / colour / f"{i}.png")
+    return folder
+
+
+def test_command_line(tmp_path, capsys):
+    from vil_lite.__main__ import main
+
+    data, out = photographs(tmp_path / "data"), tmp_path / "run"
+    command = [str(data), "--epochs", "2", "--batch-size", "4", "--image-size", "32", "--workers", "0", "--out", str(out)]
+    main(command)
+    assert "after 2 epochs accuracy" in capsys.readouterr().out
+    assert [row["step"] for row in read_log(out / "log.csv")] == [3, 6]
+    assert (out / "log.png").stat().st_size > 0
+    main([*command, "--resume"])
+    (data / "val" / "red").rename(data / "val" / "rot")
+    for arguments, message in ((command, "['red', 'rot']"), ([str(out)], "train is missing")):
+        with pytest.raises(SystemExit):
+            main(arguments)
+        assert message in capsys.readouterr().err
+
+
+def test_the_core_needs_neither_accelerate_nor_timm():
+    code = "import sys, vil_lite, vil_lite.recipes; print(sorted({'accelerate', 'timm', 'sklearn', 'matplotlib'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -1,0 +1,147 @@
+"""Examples for training: checked before the first step, and random in a way that can be repeated.
+
+What is random about an example (crop, flip, colours) is drawn from a seed made of (seed, epoch, index).  So it is the same
+with any number of processes and workers, and in a run that was interrupted and resumed.
+"""
+
+import operator
+import random
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler, Subset, TensorDataset
+
+
+class Examples(Dataset):
+    """(epoch, index) -> (image, label int): data with its chance fixed and its labels checked one by one.
+
+    Raises ValueError that names the example when its label is not an integer in 0 .. num_classes - 1.
+    """
+
+    def __init__(self, data, name, num_classes, seed):
+        self.data, self.name, self.num_classes, self.seed = data, name, num_classes, seed
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, key):
+        epoch, index = key
+        seed_everything(self.seed, self.name, epoch, index)
+        image, label = self.data[index]
+        return image, check_label(label, self.num_classes, f"{self.name}[{index}]")
+
+
+class Order(Sampler):
+    """Keys (epoch, index) for Examples, in an order that depends on (seed, epoch) alone; set `epoch` before iterating."""
+
+    def __init__(self, length, seed, shuffle):
+        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        indices = list(range(self.length))
+        if self.shuffle:
+            random.Random(f"{self.seed}/order/{self.epoch}").shuffle(indices)
+        return ((self.epoch, index) for index in indices)
+
+
+def seed_everything(*parts):
+    """Seed the generators of torch, NumPy and Python with one number made of all parts."""
+    number = random.Random("/".join(map(str, parts))).getrandbits(32)
+    torch.manual_seed(number)
+    np.random.seed(number)
+    random.seed(number)
+
+
+def as_dataset(data, name):
+    """A map-style Dataset from a Dataset or from a pair of tensors (images (N, ...), labels (N,)); else ValueError."""
+    if isinstance(data, (tuple, list)):
+        if len(data) != 2 or not all(isinstance(part, torch.Tensor) for part in data):
+            raise ValueError(f"{name} must be a Dataset or a pair of tensors (images, labels), got {summary(data)}")
+        if len(data[0]) != len(data[1]) or data[1].ndim != 1:
+            raise ValueError(
+                f"{name}: {len(data[0])} images and labels of shape {tuple(data[1].shape)}; one label per image is wanted"
+            )
+        data = TensorDataset(*data)
+    if not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        raise ValueError(f"{name} must have a length and examples by index (a map-style Dataset), got {summary(data)}")
+    if len(data) == 0:
+        raise ValueError(f"{name} is empty; give it at least one image")
+    return data
+
+
+def check_data(model, train, test):
+    """Run one image through the model, compare all labels that can be read without an image; returns num_classes."""
+    for name, data in (("train", train), ("test", test)):
+        if data is None:
+            continue
+        example = data[0]
+        if not (isinstance(example, (tuple, list)) and len(example) == 2):
+            raise ValueError(f"{name}[0] must be a pair (image, label), got {summary(example)}")
+        image = example[0]
+        if not (isinstance(image, torch.Tensor) and image.is_floating_point()):
+            raise ValueError(
+                f"{name}: images must be float tensors, got {summary(image)}; give the dataset a transform "
+                "(vil_lite.recipes.augment or preprocess), or divide a uint8 tensor by 255"
+            )
+        num_classes = count_classes(model, image)
+        labels = labels_of(data)
+        if labels is not None:
+            wrong = [] if labels.is_floating_point() else ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
+            first = int(wrong[0]) if len(wrong) else 0
+            check_label(labels[first], num_classes, f"{name}[{first}]")
+    return num_classes
+
+
+@torch.no_grad()
+def count_classes(model, image):
+    """The number of logits that the model gives for one image; ValueError when it gives something else."""
+    training = model.training
+    model.eval()
+    parameter = next(model.parameters())
+    logits = model(image[None].to(parameter))
+    model.train(training)
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
+        raise ValueError(f"model must return logits (B, num_classes), got {summary(logits)}")
+    return logits.shape[1]
+
+
+def labels_of(data):
+    """All labels (N,) where a dataset keeps them apart from its images, else None."""
+    if isinstance(data, Subset):
+        labels = labels_of(data.dataset)
+        return None if labels is None else labels[torch.as_tensor(data.indices)]
+    if isinstance(data, TensorDataset):
+        return data.tensors[1]
+    if getattr(data, "target_transform", None) is not None:
+        return None
+    try:
+        labels = torch.as_tensor(data.targets)  # where torchvision's datasets keep them
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return None
+    return labels if labels.shape == (len(data),) else None
+
+
+def check_label(label, num_classes, name):
+    """The label as an int; ValueError when it is none or the model has no such class."""
+    try:
+        label = operator.index(label)
+    except TypeError:
+        raise ValueError(f"{name}: a label must be one integer, got {summary(label)}; count the classes from 0") from None
+    if not 0 <= label < num_classes:
+        raise ValueError(
+            f"{name} has label {label}, but the model's {num_classes} classes are 0 to {num_classes - 1}: "
+            "count the classes from 0, or build the model with a larger num_classes"
+        )
+    return label
+
+
+def summary(value):
+    """What a value is, in a few words, for messages."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)} and type {value.dtype}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"{type(value).__module__}.{type(value).__qualname__}"

@@ -63,8 +63,8 @@ def plain_citations(app: Sphinx, pagename, templatename, context, doctree) -> No
 
 
 def launch_student(app: Sphinx, pagename, templatename, context, doctree) -> None:
-    """Send Colab and Binder to student/NN_name.ipynb instead of the master with its solutions."""
-    match = re.search(r"book/part[^/]+/(\d\d_\w+)$", pagename)
+    """Send Colab and Binder to the notebook of student/ instead of the master with its solutions."""
+    match = re.search(r"book/part[^/]+/(\d\d_\w+|project)$", pagename)
     if not match:
         return
 

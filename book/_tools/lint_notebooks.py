@@ -11,7 +11,7 @@ import statistics
 import sys
 from pathlib import Path
 
-from nb import ROOT, chapter_number, chapters, read, setup_cell, tags
+from nb import ROOT, chapter_number, chapters, is_project, read, setup_cell, tags
 
 MOST_LINES, MEDIAN_LINES = 25, 10
 DRAWING = {"plot", "preview", "imshow", "subplots", "scatter", "bar", "hist", "heatmap", "heatmaps", "curves", "show"}
@@ -37,9 +37,10 @@ def code_cells(notebook):
 
 
 def lint(path: Path) -> list[str]:
-    """All problems of one chapter."""
+    """All problems of one chapter or project."""
     notebook, problems = read(path), Problems(path)
-    for rule in (ids, clean, length, figures, title, setup, objectives, predict, exercises, sections):
+    anatomy = (tasks,) if is_project(path) else (objectives, predict, exercises, sections)
+    for rule in (ids, clean, length, figures, title, setup, *anatomy):
         rule(notebook, problems)
     return problems
 
@@ -140,9 +141,9 @@ def text(notebook) -> str:
 
 
 def title(notebook, problems) -> None:
-    number = chapter_number(problems.path)
-    if not notebook.cells or not re.match(rf"# {number}\. \S", notebook.cells[0].source):
-        problems.add(f"the first cell must begin with `# {number}. Title`")
+    start = "# Project: " if is_project(problems.path) else f"# {chapter_number(problems.path)}. "
+    if not notebook.cells or not re.match(rf"{start}\S", notebook.cells[0].source):
+        problems.add(f"the first cell must begin with `{start}Title`")
     opening = "\n".join(cell.source for cell in notebook.cells[:3]).lower()
     for word in ("minutes", "difficulty", "prerequisites"):
         if word not in opening:
@@ -218,6 +219,22 @@ def exercises(notebook, problems) -> None:
     solutions = sum("solution" in tags(c) for c in notebook.cells)
     if not stubs == solutions == len(starts):
         problems.add(f"{len(starts)} exercises, {stubs} tagged `exercise`, {solutions} tagged `solution`: one each, please")
+
+
+def tasks(notebook, problems) -> None:
+    """A project: tasks with a check, numbered from 1, something to explore, a report with a rubric."""
+    heading = re.compile(r"^#{2,4} Task (\d+):", flags=re.M)
+    found = {n: heading.findall(c.source) for n, c in enumerate(notebook.cells) if c.cell_type == "markdown"}
+    starts = [n for n, numbers in found.items() if numbers]
+    if not starts or [number for n in starts for number in found[n]] != [str(k) for k in range(1, len(starts) + 1)]:
+        problems.add("the tasks must be headed `### Task 1: ...`, `### Task 2: ...`, one a cell")
+    for start, end in zip(starts, [*starts[1:], len(notebook.cells)]):
+        exercise(notebook.cells[start:end], start, problems)
+    if not any(re.search(r"\bexplore\(", cell.source) for _, cell in code_cells(notebook)):
+        problems.add("nothing to explore: no teach.explore(...)")
+    for name in ("Report", "Rubric", "Further reading"):
+        if section(notebook, name) is None:
+            problems.add(f"no section `## {name}`")
 
 
 def exercise(cells: list, start: int, problems) -> None:

@@ -31,20 +31,28 @@ METADATA = {
 
 
 def chapters(root: Path = ROOT) -> list[Path]:
-    """The chapter notebooks, in the book's order."""
-    return sorted((root / "book").glob("part*/[0-9][0-9]_*.ipynb"))
+    """The notebooks in the book's order: the chapters of a part, then its project, part*/project.ipynb."""
+    paths = (root / "book").glob("part*/*.ipynb")
+    return sorted(path for path in paths if is_project(path) or re.match(r"\d\d_", path.name))
+
+
+def is_project(path: Path) -> bool:
+    return Path(path).stem == "project"
 
 
 def tags(cell) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def setup_cell(chapter: int) -> str:
-    """The set-up cell of a chapter: from chapter 13 on it also sees to ultralytics."""
-    return SETUP_CELL_YOLO if chapter >= 13 else SETUP_CELL
+def setup_cell(chapter: int | str) -> str:
+    """The set-up cell of a chapter: in Part 3, from chapter 13 on, it also sees to ultralytics."""
+    return SETUP_CELL_YOLO if chapter in {*range(13, 18), "P3"} else SETUP_CELL
 
 
-def chapter_number(path: Path) -> int:
+def chapter_number(path: Path) -> int | str:
+    """3 for 03_matrix_memory.ipynb, "P1" for the project of part1_memory."""
+    if is_project(path):
+        return "P" + re.match(r"part(\d)", Path(path).parent.name)[1]
     return int(re.match(r"\d+", Path(path).name).group())
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
-from nb import ROOT, chapter_number, chapters, dumps, read, tags
+from nb import ROOT, chapters, dumps, read, tags
 from plain import Labels, plain
 
 from vil_lite.teach.setup_cell import REPOSITORY
@@ -59,7 +59,7 @@ def files(root: Path = ROOT) -> dict[str, str]:
     sources = chapters(root)
     labels = Labels(root, sources)
     made = {path.name: dumps(student(path, labels), path) for path in sources}
-    entries = "".join(f"{chapter_number(p)}. [{labels.titles[p.stem].split('. ', 1)[-1]}]({p.name})\n" for p in sources)
+    entries = "".join(f"- [{labels.titles[p.stem]}]({p.name})\n" for p in sources)
     return made | {"README.md": README + entries}
 
 

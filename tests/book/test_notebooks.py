@@ -221,6 +221,37 @@ def test_the_command_fails_and_says_why(tmp_path):
     assert done.returncode == 1 and "holds outputs" in done.stdout
 
 
+def project():
+    """The small chapter's cells as a project: tasks in place of exercises, a report, a rubric."""
+    notebook = good()
+    notebook.cells[0].source = notebook.cells[0].source.replace("# 3. A memory", "# Project: a memory")
+    for found in notebook.cells:
+        found.source = re.sub(r"Exercise 3\.(\d)", r"Task \1", found.source)
+    notebook.cells.append(new_markdown_cell("## Report\n\nOne page.\n\n## Rubric\n\n20 points.\n"))
+    return notebook
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda notebook: None, None),
+        (change("# Project", "# Project: ", "# 3. "), "must begin with `# Project: Title`"),
+        (change("### Task 2", "Task 2", "Task 5"), "the tasks must be headed"),
+        (swap_hint, "the order is stub, hint, solution"),
+        (drop("teach.explore"), "nothing to explore"),
+        (change("## Report", "## Rubric", "Rubric"), "no section `## Rubric`"),
+    ],
+)
+def test_a_project_has_an_anatomy_of_its_own(tmp_path, fault, said):
+    notebook = project()
+    fault(notebook)
+    path = tmp_path / "part1_memory" / "project.ipynb"
+    path.parent.mkdir()
+    path.write_text(nbformat.v4.writes_json(notebook))
+    problems = lint_notebooks.lint(path)
+    assert problems == [] if said is None else said in "\n".join(problems)
+
+
 # ---------------------------------------------------------------- conversion
 
 

@@ -89,12 +89,15 @@ def book(tmp_path):
     ])
     nb.write(third, part / "03_memory.ipynb")
     nb.write(new_notebook(cells=[new_markdown_cell("# 4. Forms")]), part / "04_forms.ipynb")
+    work = new_notebook(cells=[new_markdown_cell("# Project: a cell\n\n$$ d $$ (eq-p1-d)\n\nSee {eq}`eq-p1-d`.")])
+    nb.write(work, part / "project.ipynb")
     return tmp_path
 
 
 def test_what_is_kept_and_what_is_dropped(book):
     made = student.files(book)
-    assert sorted(made) == ["03_memory.ipynb", "04_forms.ipynb", "README.md"]
+    assert list(made) == ["03_memory.ipynb", "04_forms.ipynb", "project.ipynb", "README.md"]
+    assert "See (P1.1)." in made["project.ipynb"]
     cells = json.loads(made["03_memory.ipynb"])["cells"]
     sources = ["".join(c["source"]) for c in cells]
     assert sources[0].startswith("# 3. A memory\n\n[![Open in Colab]") and sources[0].endswith("Card.")
@@ -102,7 +105,7 @@ def test_what_is_kept_and_what_is_dropped(book):
     for gone in ("the answer", "secret", "Only the book"):
         assert gone not in made["03_memory.ipynb"]
     assert cells[1]["metadata"] == {"tags": ["setup"]}
-    assert "3. [A memory](03_memory.ipynb)" in made["README.md"]
+    assert "- [3. A memory](03_memory.ipynb)" in made["README.md"]
     assert student.files(book) == made
 
 
@@ -119,6 +122,7 @@ def test_what_is_kept_and_what_is_dropped(book):
         ("{ref}`all-symbols`, {term}`gate <gates>`, {math}`x`", "All symbols, gate, $x$"),
         ("[next](../part1_memory/04_forms.ipynb#top)", "[next](04_forms.ipynb#top)"),
         ("![a](../_static/a.png)", f"![a]({REPOSITORY}/raw/main/book/_static/a.png)"),
+        ("[work](project.ipynb)", "[work](project.ipynb)"),
         ("[out](https://arxiv.org/abs/1)", "[out](https://arxiv.org/abs/1)"),
         ("(all-symbols)=\n## All", "## All"),
         ("$$\nc\n$$ (eq-03-b)", "$$\nc\n\\tag{3.2}\n$$"),

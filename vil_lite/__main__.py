@@ -14,7 +14,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m vil_lite", description="Train a classifier on folders of images.")
     parser.add_argument("data", type=Path, help="folder with train/CLASS/*.jpg and val/CLASS/*.jpg")
     parser.add_argument("--model", default="vil_tiny", choices=[name for name in RECIPES if name in {*SIZES, "deit3_tiny"}])
-    parser.add_argument("--out", type=Path, default=Path("runs/vil_lite"), help="for log.csv, log.png, checkpoint.pt")
+    parser.add_argument("--out", type=Path, default=Path("runs/vil_lite"), help="for log.csv and checkpoint.pt")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=128, help="over all processes; the learning rate follows")
     parser.add_argument("--lr", type=float, help="instead of the paper's 1e-3 * batch size / 1024")
@@ -34,7 +34,7 @@ def main(arguments=None):
     import torch
     from torchvision.datasets import ImageFolder
 
-    from vil_lite.training import fit, plot
+    from vil_lite.training import fit
 
     changes = {"lr": options.lr, "min_lr": options.lr * 1e-3} if options.lr else {}
     settings = recipe(options.model, options.batch_size, epochs=options.epochs, warmup=None, **changes)
@@ -47,9 +47,12 @@ def main(arguments=None):
     model = deit3_tiny(**parts) if options.model == "deit3_tiny" else create_model(options.model, **parts, **settings.model)
     names = ("accumulate", "precision", "workers", "seed", "resume")
     done = fit(model, train, val, folder=options.out, **settings.fit, **{name: getattr(options, name) for name in names})
-    plot(done.log).savefig(options.out / "log.png")
     last = done.log[-1]
-    print(f"{options.out}: after {last['epoch'] + 1} epochs accuracy {last['test_accuracy']:.4f}, loss {last['test_loss']:.4f}")
+    result = f"after {last['epoch'] + 1} epochs accuracy {last['test_accuracy']:.4f}, loss {last['test_loss']:.4f}"
+
+    from accelerate import PartialState
+
+    PartialState().print(f"{options.out}: {result}")  # one process says it
 
 
 if __name__ == "__main__":

@@ -94,11 +94,10 @@ def average(decay):
 
 
 def augment(image_size=224, mean=MEAN, std=STD):
-    """Colour photograph -> training tensor (3, image_size, image_size): random crop, flip, 3-Augment, colour jitter."""
+    """RGB image of any size -> training tensor (3, image_size, image_size): random crop, flip, 3-Augment, colour jitter."""
     three = [v2.Grayscale(num_output_channels=3), v2.RandomSolarize(0.5, p=1.0), v2.GaussianBlur(13, sigma=(0.1, 2.0))]
     return v2.Compose(
         [
-            v2.RGB(),
             v2.RandomResizedCrop(image_size, scale=(0.08, 1.0), interpolation=v2.InterpolationMode.BICUBIC),
             v2.RandomHorizontalFlip(),
             v2.ToImage(),
@@ -111,10 +110,9 @@ def augment(image_size=224, mean=MEAN, std=STD):
 
 
 def preprocess(image_size=224, mean=MEAN, std=STD):
-    """Colour photograph -> tensor (3, image_size, image_size) for evaluation: short side resized, centre cut out."""
+    """RGB image of any size -> tensor (3, image_size, image_size) for evaluation: short side resized, centre cut out."""
     return v2.Compose(
         [
-            v2.RGB(),
             v2.Resize(image_size, interpolation=v2.InterpolationMode.BICUBIC),
             v2.CenterCrop(image_size),
             v2.ToImage(),

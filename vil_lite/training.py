@@ -19,15 +19,19 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from vil_lite.loading import Examples, Order, as_dataset, check_data, seed_everything
+from vil_lite.loading import Examples, Order, as_dataset, check_data, seed_step
 from vil_lite.recipes import average, decay_groups, learning_rate, mixer
+
+try:
+    from accelerate import Accelerator
+    from accelerate.utils import DataLoaderConfiguration
+    from tqdm import tqdm
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("vil_lite.training needs two more packages: pip install accelerate tqdm") from error
 
 
 class Fit(NamedTuple):
@@ -64,6 +68,8 @@ def fit(
 ):
     """Train model (images (B, ...) -> logits (B, num_classes)) in place with AdamW; returns Fit(model, ema, log).
 
+    The model stays on the device where accelerate trains: a GPU if there is one.
+
     train, test: a map-style Dataset of (image tensor, label), or a pair of tensors (images, labels).  test is measured
         after each epoch.
     batch_size: images per step, over all processes.  What is left over at the end of an epoch waits for the next.
@@ -71,7 +77,7 @@ def fit(
     weight_decay: on what decay_groups() lists.     clip: largest gradient norm; None for no clipping.
     mixup, cutmix: their alpha; 0 is off.  With both, each step takes one of them at random.
     ema: decay of a moving average of the weights, such as 0.999 (shorter at first); None is off.
-    precision: "bf16", "no", or "auto": bf16 on a GPU that computes in it, "no" elsewhere.
+    precision: "bf16", "no", or "auto": bf16 on GPUs that compute in it (from Ampere), "no" elsewhere.
     accumulate: work through each batch in so many parts, for less memory; the gradient stays that of the whole batch.
     workers: processes that load data.     seed: the run's chance; not the initial weights, which the model brings along.
     folder: where log.csv and checkpoint.pt go, after each epoch and every save_every steps; None keeps nothing.
@@ -83,7 +89,7 @@ def fit(
     warmup = min(5, epochs / 10) if warmup is None else warmup
     if precision == "auto":
         gpu = torch.cuda.is_available() and os.environ.get("ACCELERATE_USE_CPU", "false").lower() not in ("true", "1")
-        precision = "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
+        precision = "bf16" if gpu and torch.cuda.get_device_capability()[0] >= 8 else "no"  # older ones emulate it, slowly
     settings = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "min_lr": min_lr, "warmup": warmup}
     settings |= {"weight_decay": weight_decay, "clip": clip, "mixup": mixup, "cutmix": cutmix, "ema": ema}
     settings |= {"precision": precision, "accumulate": accumulate, "seed": seed}
@@ -153,7 +159,7 @@ class _Run:
     def train_step(self, images, labels):
         """One update; returns the loss, a float."""
         s = self.settings
-        seed_everything(s["seed"], "step", self.step, self.accelerator.process_index)
+        seed_step(s["seed"], "step", self.step, self.accelerator.process_index)
         lr = learning_rate(self.step, self.steps, round(s["warmup"] * self.epoch_steps), s["lr"], s["min_lr"])
         for group in self.optimizer.param_groups:
             group["lr"] = lr

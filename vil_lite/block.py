@@ -26,7 +26,7 @@ from vil_lite.layers import (
     SequenceConv2d,
     small_init_,
 )
-from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
+from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent, wide
 from vil_lite.traversal import DIRECTIONS, oriented, restore, traverse
 
 ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED = DIRECTIONS
@@ -80,13 +80,13 @@ class MLSTMCell(nn.Module):
         return self.outnorm(h)
 
     def gates(self, q, k, v):
-        """Pre-activations i, f: (num_heads, B, S) each, from cat(q, k, v) without writing the concatenation."""
+        """Pre-activations i, f: (num_heads, B, S) each, in float64, from cat(q, k, v) without writing the concatenation."""
         H, B, S, d = q.shape
         weight = torch.cat([self.igate.weight, self.fgate.weight]).view(2 * H, 3, H, d).permute(1, 2, 3, 0)
         bias = torch.cat([self.igate.bias, self.fgate.bias])
-        parts = sum(x.flatten(1, 2) @ w for x, w in zip((q, k, v), weight, strict=True))  # (H, B * S, 2 * heads)
-        gates = (parts.float() if parts.dtype.itemsize < 4 else parts).sum(0) + bias
-        return gates.T.unflatten(1, (B, S)).split(H)
+        parts = sum(x @ w[:, None] for x, w in zip((q, k, v), weight, strict=True))  # (H, B, S, 2 * heads)
+        gates = wide((parts.float() if parts.dtype.itemsize < 4 else parts).sum(0) + bias)
+        return gates.permute(2, 0, 1).split(H)
 
 
 class MLSTMPath(nn.Module):
@@ -145,7 +145,7 @@ class ViLLayer(nn.Module):
                 nn.init.zeros_(proj.bias)
 
     def forward(self, x, grid):
-        x_m, z = self.proj_up(x).chunk(2, dim=-1)
+        x_m, z = self.proj_up(x).split(self.proj_down.in_features, dim=-1)
         y = 0
         for j, direction in enumerate(self.directions):
             path = self.paths[j % len(self.paths)]

@@ -39,10 +39,10 @@ class MultiHeadNorm(nn.Module):
         self.num_heads, self.head_dim, self.eps = num_heads, dim // num_heads, eps
 
     def forward(self, h):
-        weight = (1.0 + self.weight).chunk(self.num_heads)
-        bias = self.bias.chunk(self.num_heads) if self.bias is not None else [None] * self.num_heads
-        parts = zip(h, weight, bias, strict=True)
-        return torch.cat([F.layer_norm(x, (self.head_dim,), w, b, self.eps) for x, w, b in parts], dim=-1)
+        h = F.layer_norm(h, (self.head_dim,), eps=self.eps)
+        weight = (1.0 + self.weight).view(self.num_heads, 1, 1, self.head_dim)
+        h = h * weight if self.bias is None else torch.addcmul(self.bias.view_as(weight), h, weight)
+        return h.permute(1, 2, 0, 3).flatten(2)
 
 
 class LinearBlockDiagonal(nn.Module):
@@ -65,7 +65,7 @@ class LinearBlockDiagonal(nn.Module):
         self.num_heads, self.block_size = num_heads, block_size
         per_head = dim // num_heads // block_size
         fitting = (n for n in range(max(1, 32 // block_size), 0, -1) if per_head % n == 0)
-        self.blocks_per_tile = next(fitting)
+        self.blocks_per_tile = per_head if per_head * block_size <= 64 else next(fitting)
 
     def forward(self, x):
         B, S, _ = x.shape
@@ -76,7 +76,8 @@ class LinearBlockDiagonal(nn.Module):
             y = torch.bmm(x, weight)
         else:
             y = torch.baddbmm(self.bias.to(x.dtype).view(tiles, 1, width), x, weight)
-        y = y.unflatten(0, (self.num_heads, -1)).transpose(1, 2).flatten(2)  # (heads, B * S, d)
+        if tiles > self.num_heads:
+            y = y.unflatten(0, (self.num_heads, -1)).transpose(1, 2).flatten(2)  # (heads, B * S, d)
         return y.unflatten(1, (B, S))
 
     def merged_weight(self):

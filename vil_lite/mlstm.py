@@ -19,6 +19,7 @@ it cannot overflow, and neither can its gradient. The value of h_t does not depe
 Source: xLSTM (Beck et al. 2024, arXiv 2405.04517), equations 19-27 and appendix A.3; Vision-LSTM (arXiv 2406.04303).
 """
 
+import math
 from functools import wraps
 from typing import NamedTuple
 
@@ -27,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 #: exp(-FAR) is 0 beside 1 in every floating-point type: a token this far below the running maximum has no weight.
-FAR = 200.0
+FAR = 100.0
 #: Chunk states are summed by one matrix product over this many chunks; a Python loop carries the state to the next lot.
 CHUNKS_AT_ONCE = 64
 
@@ -63,7 +64,7 @@ def mlstm_recurrent(q, k, v, i, f, state=None, eps=1e-6):
     Raises ValueError when shapes disagree.  (xLSTM, Beck et al. 2024, eq. 19-27.)
     """
     C, n, m = _initial_state(q, k, v, i, f, state)
-    log_f, i = _wide(_log_sigmoid(f)), _wide(i)
+    log_f, i = -wide(_lost(f)), wide(i)
     query = q * q.shape[-1] ** -0.5
     h = []
     for t in range(q.shape[2]):
@@ -89,8 +90,8 @@ def mlstm_parallel(q, k, v, i, f, state=None, eps=1e-6):
     """
     C, n, m = _initial_state(q, k, v, i, f, state)
     S, scale = q.shape[2], q.shape[-1] ** -0.5
-    cum_f = _wide(_log_sigmoid(f)).cumsum(-1)  # F_t (B, H, S)
-    log_D = cum_f[..., :, None] - cum_f[..., None, :] + _wide(i)[..., None, :]  # row t, column s (B, H, S, S)
+    cum_f = -wide(_lost(f)).cumsum(-1)  # F_t (B, H, S)
+    log_D = cum_f[..., :, None] - cum_f[..., None, :] + wide(i)[..., None, :]  # row t, column s (B, H, S, S)
     log_D = log_D.masked_fill(~_causal(S, q.device), float("-inf"))
     log_memory = cum_f + m[..., None]  # the weight that the initial memory still has at t
     m_t = torch.maximum(log_D.amax(-1), log_memory).clamp(min=0.0)
@@ -126,88 +127,102 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
         raise ValueError(f"chunk_size must be at least 1, got {chunk_size}")
     S = q.shape[2]
     L = _chunk_length(S, chunk_size)
-    log_f = _log_sigmoid(f)
+    lost = _lost(f)
     if S % L:  # fill up: weight exp(-inf) for what is written, and nothing forgotten
         fill = L - S % L
         q, k, v = (F.pad(x, (0, 0, 0, fill)) for x in (q, k, v))
-        i, log_f = F.pad(i, (0, fill), value=-torch.inf), F.pad(log_f, (0, fill))
-    log_key, log_query, decay, m_t = _chunk_weights(_wide(i), _wide(log_f), m.detach(), L)
-    m_end = m_t[..., -1, -1]
+        i, lost = F.pad(i, (0, fill), value=-torch.inf), F.pad(lost, (0, fill))
+    first_m = None if state is None else m.detach()
+    log_write, log_memory, log_floor, slack = _chunk_weights(wide(i), wide(lost), first_m, L)
     if state is not None:
-        one = torch.exp(m - m.detach()).to(C.dtype)  # carries the gradient of the initial stabiliser
-        C, n = C * one[..., None, None], n * one[..., None]
+        start = torch.exp(m - m.detach().ceil()).to(C.dtype)  # to the whole-numbered stabiliser, with the gradient of m
+        C, n = C * start[..., None, None], n * start[..., None]
 
-    # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
+    # 0  The decays inside a chunk (B, H, K, L, L): differences of whole numbers, exact in float32.
+    log_memory = log_memory.to(C.dtype)
+    log_D = (log_memory - log_memory.transpose(-1, -2)).add_(_causal_log(L, log_memory))
+    D = log_D.exp_() * torch.exp(log_write).to(C.dtype)
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
-    write = torch.exp(log_key + log_query[..., -1:]).to(C.dtype)
-    weighted_k = (write[..., None] * k).to(v.dtype)
-    added_C, added_n = weighted_k.transpose(-1, -2) @ v, weighted_k.sum(-2, dtype=C.dtype)
+    k_T = k.transpose(-1, -2)
+    # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
+    written = (D[..., -1:, :] * k_T).to(v.dtype)
+    added_C, added_n = (written @ v).to(C.dtype), written.sum(-1, dtype=C.dtype)
     # 2  The memory at the start of each chunk, and after the last.
-    C_start, C = _carry(added_C.flatten(-2), decay, C.flatten(-2))
-    n_start, n = _carry(added_n, decay, n)
-    # 3  Inside a chunk: the parallel form, with the decays of its L x L corner of the matrix D.
-    scale = q.shape[-1] ** -0.5
-    row = log_query.to(C.dtype)  # rounding a row's exponent is harmless as long as its floor gets the same rounding
-    m_t = m_t + log_query - row
-    key = log_key.to(C.dtype)  # rounding a key's exponent is not: what it loses is added to the difference
-    log_D = key[..., None, :] + row[..., :, None]
-    log_D = log_D.add_((log_key - key).to(C.dtype)[..., None, :]).add_(_causal_log(L, log_D))
-    D = log_D.exp_()
-    scores = (q @ k.transpose(-1, -2)) * D
+    log_keep = log_memory[:, :, :, -1]
+    C_start, C = _carry(added_C.flatten(-2), log_keep, None if state is None else C.flatten(-2))
+    n_start, n = _carry(added_n, log_keep, None if state is None else n)
+    # 3  Inside a chunk: the parallel form.
+    scores = (q @ k_T) * D
     numerator = (scores.to(v.dtype) @ v).to(C.dtype)
-    normaliser = scores.sum(-1)
+    normaliser = scores.sum(-1, keepdim=True)
     # 4  Plus what the memory still knows.
-    memory = row.exp()
-    numerator.addcmul_(memory[..., None], q @ C_start.unflatten(-1, (-1, v.shape[-1])).to(q.dtype))
-    normaliser = normaliser + memory * (q * n_start[..., None, :]).sum(-1, dtype=C.dtype)
-    floor = torch.exp(-m_t).to(C.dtype)
-    h = numerator * (scale / (torch.maximum(normaliser.abs() * scale, floor) + eps))[..., None]
-    C = C.unflatten(-1, (-1, v.shape[-1]))
-    return h.flatten(2, 3)[:, :, :S].to(v.dtype), MLSTMState(C, n, m_end)
+    memory = torch.exp(log_memory)
+    numerator.addcmul_(memory, q @ C_start.unflatten(-1, (-1, v.shape[-1])).to(q.dtype))
+    normaliser = normaliser + memory * (q * n_start[..., None, :]).sum(-1, keepdim=True, dtype=C.dtype)
+    # Above and below the line the query's scale 1 / sqrt(d) is missing, and the stabiliser is a whole number: floor and eps
+    # are brought to the same units.
+    unit = torch.exp(slack).to(C.dtype) * math.sqrt(q.shape[-1])
+    floor = torch.exp(log_floor).to(C.dtype) * unit
+    h = (numerator * (1 / (torch.maximum(normaliser.abs(), floor) + eps * unit))).flatten(2, 3)
+
+    back = torch.exp(-slack[..., -1, -1, :]).to(C.dtype)
+    end = MLSTMState((back * C).unflatten(-1, (-1, v.shape[-1])), back * n, -log_floor[..., -1, -1, 0])
+    return (h if S % L == 0 else h[:, :, :S]).to(v.dtype), end
 
 
-def _chunk_weights(i, log_f, m, L):
-    """The logarithms of all decays that the chunkwise form needs, from the gates (B, H, S) and the first stabiliser m.
+def _chunk_weights(i, lost, m, L):
+    """The logarithms of all weights that the chunkwise form needs, from the gates (B, H, S) and the first stabiliser m.
 
-    In units of the running sum F the stabiliser is c_t = m_t - F_t, and the weight of token s in row t is
-    exp((i_s - F_s) - c_t): one number per key, one per query. c never falls, so no exponent is ever positive for s <= t.
-    Returned per chunk, measured from c at the chunk's start (all (B, H, K, L), decay (B, H, K)):
-        log_key_s + log_query_t    log weight of token s in row t        log_query_t   log weight of the memory in row t
-        decay      what c rises by over the chunk                         m_t           the stabiliser itself
+    lost: -log sigmoid(f); its running sum is -F.  In units of F the stabiliser is c_t = m_t - F_t, which never falls, and
+    the weight of token s in row t is exp((i_s - F_s) - c_t).  Rounded up to a whole number, c serves as well, and its
+    differences are exact in every floating-point type, however far it has risen.  So the weight is made of two factors,
+        exp(log_write_s) exp(log_memory_t - log_memory_s)        and that of the memory is exp(log_memory_t)
+    m: None for an empty memory.  Returned for each chunk: log_write, a row (B, H, K, 1, L), and columns (B, H, K, L, 1):
+    log_memory, by how much c has risen since the chunk began, negative; log_floor = -m_t; slack, c less its rounded value.
     """
-    cum_f = log_f.cumsum(-1)
-    log_write = i - cum_f
+    lost = lost.cumsum(-1)
+    log_write = i + lost
     with torch.no_grad():  # h does not depend on the stabiliser, so no gradient needs to pass through it
-        c = torch.maximum(torch.maximum(log_write, -cum_f).cummax(-1).values, m[..., None])
+        c = torch.maximum(log_write, lost).cummax(-1).values
+        c = c if m is None else torch.maximum(c, m[..., None])
+        whole = c.ceil()
         # A rise by more than FAR wipes out everything before it, however far it goes: cutting it there changes no weight
         # and keeps the numbers small.
-        rise = torch.diff(c, dim=-1, prepend=m[..., None]).clamp(max=FAR).unflatten(-1, (-1, L)).cumsum(-1)
-    log_key = rise + (log_write - c).clamp(min=-FAR).unflatten(-1, (-1, L))
-    m_t = (cum_f + c).unflatten(-1, (-1, L))
-    return log_key, -rise, rise[..., -1], m_t
+        rise = whole if m is None else whole - m[..., None].ceil()
+        fall = (F.pad(rise, (1, -1)) - rise).clamp(min=-FAR)  # F.pad: the one before, 0 for the first
+    log_write = (log_write - whole).unflatten(-1, (-1, 1, L))
+    fall, log_floor, slack = (x.unflatten(-1, (-1, L, 1)) for x in (fall, lost - c, c - whole))
+    return log_write, fall.cumsum(-2), log_floor, slack
 
 
-def _carry(added, decay, first):
-    """Sum what chunks added, decayed to the start of each chunk.  added (B, H, K, X)  decay (B, H, K)  first (B, H, X).
+def _carry(added, log_keep, first):
+    """Sum what chunks added, decayed to the start of each chunk.  added (B, H, K, X)  log_keep (B, H, K, 1)  first (B, H, X).
 
-    Returns the state at the start of each chunk (B, H, K, X) and the state after the last (B, H, X).  On a CPU one
-    multiply-add per chunk is cheapest.  Elsewhere, and in exported graphs, one matrix product per CHUNKS_AT_ONCE chunks:
-    state_k = sum_j<k exp(-(decay_{j+1} + ... + decay_{k-1})) added_j.
+    first: None stands for zeros.  Returns the state at the start of each chunk (B, H, K, X) and the state after the last
+    (B, H, X).  On a CPU one multiply-add per chunk is cheapest.  Elsewhere, and in exported graphs, one matrix product per
+    CHUNKS_AT_ONCE chunks:  state_k = exp(before_k) first + sum_{j<k} exp(before_k - total_j) added_j,
+    where total_j is the sum of log_keep up to chunk j, and before_k = total_{k-1}.
     """
+    keep = torch.exp(log_keep)
     starts = []
-    if added.device.type == "cpu" and not torch.compiler.is_exporting():
-        keep = torch.exp(-decay)[..., None].to(first.dtype)
-        for new, kept in zip(added.to(first.dtype).unbind(2), keep.unbind(2), strict=True):
+    if added.device.type == "cpu" and not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
+        first = torch.zeros_like(added[:, :, 0]) if first is None else first
+        for new, kept in zip(added.unbind(2), keep.unbind(2), strict=True):
             starts.append(first)
             first = torch.addcmul(new, kept, first)
         return torch.stack(starts, dim=2), first
-    for added_part, decay_part in zip(added.split(CHUNKS_AT_ONCE, 2), decay.split(CHUNKS_AT_ONCE, 2), strict=True):
-        total = F.pad(decay_part.cumsum(-1), (1, 0))  # (B, H, K + 1): entry k is the state before chunk k
-        log_W = total[..., None, :] - total[..., :, None] + _causal_log(total.shape[-1], total)
-        W = log_W.exp().to(first.dtype)  # row k: a state, column 0: the first state, column j: what chunk j - 1 added
-        states = W @ torch.cat([first[:, :, None], added_part.to(first.dtype)], dim=2)
-        starts.append(states[:, :, :-1])
-        first = states[:, :, -1]
+    parts = [(added, log_keep, keep)]
+    if added.shape[2] > CHUNKS_AT_ONCE:
+        parts = zip(*(x.split(CHUNKS_AT_ONCE, dim=2) for x in parts[0]), strict=True)
+    for new, log_kept, kept in parts:
+        total = log_kept.cumsum(2)
+        before = total - log_kept
+        W = (before - total.transpose(2, 3) + _causal_log(total.shape[2], total, diagonal=0)).exp()
+        states = W @ new
+        if first is not None:
+            states = states + torch.exp(before) * first[:, :, None]
+        starts.append(states)
+        first = torch.addcmul(new[:, :, -1], kept[:, :, -1], states[:, :, -1])
     return torch.cat(starts, dim=2), first
 
 
@@ -235,24 +250,24 @@ def _initial_state(q, k, v, i, f, state):
     dtype = torch.promote_types(v.dtype, torch.float32)
     if state is None:
         zero = torch.zeros((), dtype=dtype, device=q.device)  # expanded: an empty memory takes no memory
-        return zero.expand(B, H, d, v.shape[-1]), zero.expand(B, H, d), _wide(zero).expand(B, H)
+        return zero.expand(B, H, d, v.shape[-1]), zero.expand(B, H, d), wide(zero).expand(B, H)
     C, n, m = state
     if C.shape != (B, H, d, v.shape[-1]) or n.shape != (B, H, d) or m.shape != (B, H):
         raise ValueError(
             f"state must be MLSTMState(C {(B, H, d, v.shape[-1])}, n {(B, H, d)}, m {(B, H)}), "
             f"got C {tuple(C.shape)}, n {tuple(n.shape)}, m {tuple(m.shape)}"
         )
-    return C.to(dtype), n.to(dtype), _wide(m)
+    return C.to(dtype), n.to(dtype), wide(m)
 
 
-def _wide(x):
+def wide(x):
     """Gates are few (two a token and head) and their running sums long: keep them in float64 where the device has it."""
     return x.float() if x.device.type == "mps" else x.double()
 
 
-def _log_sigmoid(f):
-    """log sigmoid(f) in at least float32; written so that ONNX runtimes do not compute log(0)."""
-    return -F.softplus(-f.to(torch.promote_types(f.dtype, torch.float32)))
+def _lost(f):
+    """-log sigmoid(f) in at least float32; written so that ONNX runtimes do not compute log(0)."""
+    return F.softplus(-f.to(torch.promote_types(f.dtype, torch.float32)))
 
 
 def _causal(S, device):
@@ -260,6 +275,6 @@ def _causal(S, device):
     return torch.ones(S, S, dtype=torch.bool, device=device).tril()
 
 
-def _causal_log(S, like):
-    """0 where s <= t, -inf elsewhere: to be added to log weights."""
-    return torch.full((S, S), -torch.inf, dtype=like.dtype, device=like.device).triu(1)
+def _causal_log(S, like, diagonal=1):
+    """0 below the given diagonal, -inf on it and above: to be added to log weights."""
+    return torch.full((S, S), -torch.inf, dtype=like.dtype, device=like.device).triu(diagonal)

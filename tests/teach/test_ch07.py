@@ -208,5 +208,5 @@ def test_the_references_are_the_library():
     cell = ViLBlock(8).layer.paths[0].mlstm_cell
     torch.nn.init.normal_(cell.igate.weight)
     q, k, v = torch.randn(3, 4, 2, 9, 4)
-    torch.testing.assert_close(ch07.gates(q, k, v, cell.igate.weight, cell.igate.bias), cell.gates(q, k, v)[0])
+    torch.testing.assert_close(ch07.gates(q, k, v, cell.igate.weight, cell.igate.bias), cell.gates(q, k, v)[0].float())
     assert math.isclose(1 / (1 - torch.sigmoid(torch.tensor(ch07.bias_for_span(20.0))).item()), 20, rel_tol=1e-4)

@@ -1,14 +1,15 @@
 """Operators of the cell that ultralytics' ONNX export, which uses torch's TorchScript-based exporter, does not know."""
 
+import math
+
 import torch
 from torch.onnx import symbolic_helper
 
 
 def register_symbols():
-    """Let ultralytics export Tensor.mT, cummax and diff to ONNX (torch's newer exporter knows them)."""
+    """Let ultralytics export Tensor.mT and cummax to ONNX (torch's newer exporter knows them)."""
     torch.onnx.register_custom_op_symbolic("aten::mT", _transposed, 18)
     torch.onnx.register_custom_op_symbolic("aten::cummax", _running_maximum, 18)
-    torch.onnx.register_custom_op_symbolic("aten::diff", _differences, 18)
 
 
 def _transposed(g, x):
@@ -18,32 +19,16 @@ def _transposed(g, x):
 
 @symbolic_helper.parse_args("v", "i")
 def _running_maximum(g, x, dim):
-    """x_t <- max(x_t, x_{t-1}), then max(x_t, x_{t-2}), x_{t-4}, ...: log2(S) steps, each over all tokens at once."""
-    rank, length = symbolic_helper._get_tensor_rank(x), symbolic_helper._get_tensor_dim_size(x, dim)
-    if length is None:
+    """The maximum over the last w tokens, then over w of those, w apart, with w * w >= S: two steps, all tokens at once."""
+    shape = symbolic_helper._get_tensor_sizes(x) or []
+    if len(shape) != 3 or dim % 3 != 2:
+        raise RuntimeError(f"cummax exports along the last of three dimensions, got dim={dim} of {len(shape)}")
+    if shape[2] is None:
         raise RuntimeError("the chunkwise form exports for one image size; for dynamic=True build with form='parallel'")
-    dim, step = dim % rank, 1
-    lowest = g.op("CastLike", g.op("Constant", value_t=torch.tensor(-torch.inf)), x)
-    start, end, axis = (g.op("Constant", value_t=torch.tensor([value])) for value in (0, length, dim))
-    while step < length:
-        pads = [0] * (2 * rank)
-        pads[dim] = step  # shift to the right by `step`, filling with -inf
-        shifted = g.op("Pad", x, g.op("Constant", value_t=torch.tensor(pads)), lowest)
-        x = g.op("Max", x, g.op("Slice", shifted, start, end, axis))
-        step *= 2
+    w = math.isqrt(shape[2] - 1) + 1
+    lowest = g.op("Constant", value_t=torch.tensor(-torch.inf, dtype=x.type().dtype()))
+    near = g.op("MaxPool", x, kernel_shape_i=[w], pads_i=[w - 1, 0])
+    padded = g.op("Pad", near, g.op("Constant", value_t=torch.tensor([0, 0, (w - 1) * w, 0, 0, 0])), lowest)
+    highest = g.op("MaxPool", padded, kernel_shape_i=[w], dilations_i=[w]).setType(x.type())
     # The cell uses the maximum, not where it was reached; whoever uses that gets a graph that no runtime accepts.
-    return x, g.op("vil_lite::index_of_the_maximum_is_not_exported", x)
-
-
-@symbolic_helper.parse_args("v", "i", "i", "v", "v")
-def _differences(g, x, n, dim, prepend, append):
-    if n != 1 or not symbolic_helper._is_none(append):
-        raise RuntimeError("diff exports for n=1 without append")
-    rank = symbolic_helper._get_tensor_rank(x)
-    if not symbolic_helper._is_none(prepend):
-        x = g.op("Concat", prepend, x, axis_i=dim % rank)
-    first, second, end, axis = (
-        g.op("Constant", value_t=torch.tensor([value])) for value in (0, 1, torch.iinfo(torch.int64).max, dim % rank)
-    )
-    last = g.op("Constant", value_t=torch.tensor([-1]))
-    return g.op("Sub", g.op("Slice", x, second, end, axis), g.op("Slice", x, first, last, axis))
+    return highest, g.op("vil_lite::index_of_the_maximum_is_not_exported", x)

@@ -46,9 +46,9 @@ def step(model, x):
 def main():
     models = {place: build(name) for place, name in NAMES.items()}
     x = torch.randn(1, 3, 640, 640)
-    fast = best_times({place: forward(m.eval(), x) for place, m in models.items()}, 12, warmup=2)
+    fast = best_times({place: forward(m.eval(), x) for place, m in models.items()}, 40, warmup=3)
     x = torch.randn(4, 3, 640, 640)
-    slow = best_times({place: step(m.train(), x) for place, m in models.items()}, 3)
+    slow = best_times({place: step(m.train(), x) for place, m in models.items()}, 6)
     figures = {}
     for place, model in models.items():
         figures[place] = {

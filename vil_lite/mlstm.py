@@ -141,9 +141,9 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
     # 0  The decays inside a chunk (B, H, K, L, L): differences of whole numbers, exact in float32.
     log_memory = log_memory.to(C.dtype)
     log_D = (log_memory - log_memory.transpose(-1, -2)).add_(_causal_log(L, log_memory))
-    D = log_D.exp_() * torch.exp(log_write).to(C.dtype)
+    D = log_D.exp_()
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
-    k_T = k.transpose(-1, -2)
+    k_T = (torch.exp(log_write).to(C.dtype) * k.transpose(-1, -2)).to(v.dtype)
     # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
     written = (D[..., -1:, :] * k_T).to(v.dtype)
     added_C, added_n = (written @ v).to(C.dtype), written.sum(-1, dtype=C.dtype)
@@ -152,7 +152,7 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
     C_start, C = _carry(added_C.flatten(-2), log_keep, None if state is None else C.flatten(-2))
     n_start, n = _carry(added_n, log_keep, None if state is None else n)
     # 3  Inside a chunk: the parallel form.
-    scores = (q @ k_T) * D
+    scores = (q @ k_T).to(C.dtype).mul_(D)
     numerator = (scores.to(v.dtype) @ v).to(C.dtype)
     normaliser = scores.sum(-1, keepdim=True)
     # 4  Plus what the memory still knows.
@@ -205,7 +205,7 @@ def _carry(added, log_keep, first):
     """
     keep = torch.exp(log_keep)
     starts = []
-    if added.device.type == "cpu" and not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
+    if added.device.type == "cpu" and added.shape[-1] > 1024 and not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
         first = torch.zeros_like(added[:, :, 0]) if first is None else first
         for new, kept in zip(added.unbind(2), keep.unbind(2), strict=True):
             starts.append(first)

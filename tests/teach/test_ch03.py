@@ -152,6 +152,10 @@ def test_wrong_steps(change, message):
     rejects(ch03.check_step, lambda *a: written(*a, **change), message)
 
 
+def test_a_step_in_another_order_is_told_so():
+    rejects(ch03.check_step, lambda *a: (*ch03.step(*a)[1:], ch03.step(*a)[0]), "the order is h, C, n, m")
+
+
 def test_a_step_without_its_state_is_rejected():
     rejects(ch03.check_step, lambda *a: ch03.step(*a)[0], "one value is returned; 4")
 

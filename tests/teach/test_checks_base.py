@@ -85,6 +85,14 @@ def test_square_results_can_be_transposed():
     assert "it is transposed" in message(check_square, lambda a: (a @ a).T)
 
 
+def test_a_matrix_for_a_vector_is_told_by_its_shape():
+    @exercise("a vector")
+    def check_vector(student, rng):
+        compare(student, lambda k: k, {"k": rng.normal(3)})
+
+    assert "has shape (3, 3); (3,) is wanted" in message(check_vector, lambda k: torch.outer(k, k))
+
+
 def test_the_seed_in_the_message_repeats_the_case():
     sometimes = lambda k, v: outer(k, v) if len(k) != 3 else outer(k, v) * torch.arange(1, len(v) + 1)  # noqa: E731
     seed = next(s for s in range(100) if Random(s).size(2, 5) == 3)

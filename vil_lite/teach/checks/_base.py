@@ -220,7 +220,7 @@ def _explain(got, wanted, name: str, inputs: dict, rtol, atol) -> None:
         raise CheckFailed(f"{name} is {got!r}, which is not right")
     expect(g is not None and not isinstance(got, str), f"{name} is a {type(got).__name__}; a {_kind(wanted)} is wanted")
     if g.shape != w.shape:
-        twist = ": is it transposed?" if g.dim() > 1 and g.shape == w.transpose(-1, -2).shape else ""
+        twist = ": is it transposed?" if g.dim() == w.dim() > 1 and g.shape == w.transpose(-1, -2).shape else ""
         case = f" for {_shapes(inputs)}" if inputs else ""
         raise CheckFailed(f"{name} has shape {tuple(g.shape)}; {tuple(w.shape)} is wanted{case}{twist}")
     g, w = g.double(), w.double()

@@ -159,6 +159,7 @@ def check_step(student, rng):
             "h is not divided by the normaliser": wrong(bottom=lambda a, b: torch.ones_like(a)),
             "key and value are exchanged: k_t v_t^T has a row for each number of the key":
                 wrong(outer=lambda k, v: torch.outer(v, k)),
+            "the order is h, C, n, m": lambda *a: (*step(*a)[1:], step(*a)[0]),
         },
     )
 

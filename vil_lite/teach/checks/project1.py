@@ -52,6 +52,7 @@ def check_step(student, rng):
             "the old memory is read; a token is written before it is read": lambda *x: _step(*x, early=True),
             "the gates are tied (1 - f writes); here they are two numbers":
                 lambda C, n, q, k, v, i, f: _step(C, n, q, k, v, -f, f),
+            "the order is h, C, n": lambda *x: (*_step(*x)[1:], _step(*x)[0]),
         },
     )
 

@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-import resource
+import subprocess
 import sys
 import time
 from datetime import date
@@ -58,11 +58,33 @@ def best_times(candidates, repeats=7, warmup=1):
     return best
 
 
+#: For a child whose memory is measured: glibc shall give back what is freed at once, or the peak counts it too.
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+#: The opposite: keep what is freed.  Else each large temporary is fetched from the system, page by page, again and again.
+KEEP = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "2000000000"}
+
+
+def in_fresh_process(*arguments, **environment):
+    """Run the calling script with `arguments` in a process of its own; returns the JSON on the last line that it prints."""
+    command = [sys.executable, sys.argv[0], *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def peak_memory_mb(function):
-    """By how many MB the peak of this process grows while function runs: call it once per fresh process."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """By how many MB the resident memory of this process grows, at its peak, while function runs.  Linux alone.
+
+    Best once per fresh process: what was freed before may be used again without growing anything.
+    """
+    Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far: a child begins with that of its parent
+    before = _memory_kb("VmRSS")
     function()
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    return (_memory_kb("VmHWM") - before) / 1024
+
+
+def _memory_kb(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:"))
 
 
 def _version(package):

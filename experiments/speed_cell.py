@@ -6,14 +6,12 @@
 Writes book/results/speed_cell.json.
 """
 
-import json
-import subprocess
 import sys
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _record import best_times, peak_memory_mb, record
+from _record import GIVE_BACK, best_times, in_fresh_process, peak_memory_mb, record
 from mlstm_kernels.torch.chunkwise.native import mlstm_chunkwise__native_autograd as kernels
 
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel
@@ -32,7 +30,7 @@ SHORTEST = {"mlstm_kernels": 256}  # its length must be a multiple of the chunk
 
 def inputs(S):
     torch.manual_seed(0)
-    B = 2 if S <= 1024 else 1
+    B = 2 if S < 1024 else 1
     q, k, v = (torch.randn(B, 4, S, 96, requires_grad=True) for _ in range(3))
     i = torch.randn(B, 4, S, requires_grad=True)
     f = (torch.randn(B, 4, S) + 4).requires_grad_()  # forget gates as in a trained model: memories of 10 to 100 tokens
@@ -73,8 +71,7 @@ def main():
     long = [S for S in LENGTHS if S >= SLOPE_FROM]
     memory = {}
     for S in long:
-        command = [sys.executable, __file__, "memory", str(S)]
-        memory[S] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        memory[S] = in_fresh_process("memory", S, **GIVE_BACK)
         print(S, "peak MB of a training step", memory[S], flush=True)
     ours = {kind: [times[S]["chunkwise"][kind] for S in long] for kind in ("forward_ms", "step_ms")}
     slopes = {kind: slope(long, values) for kind, values in ours.items()}

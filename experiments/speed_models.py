@@ -4,16 +4,16 @@
 
 vil2_tiny against timm's vit_tiny_patch16_224 (which uses PyTorch's fused attention), float32 unless said, in one run.
 Gate weights are moved off their zeros, so that no part of the cell is trivial.  Also: peak memory of a ViL layer and of
-ViL-T with and without checkpointing.  Writes book/results/speed_models.json.
+ViL-T with and without checkpointing, and 224 pixels with a C library that keeps freed memory.
+Writes book/results/speed_models.json.
 """
 
 import json
-import subprocess
 import sys
 
 import timm
 import torch
-from _record import best_times, peak_memory_mb, record
+from _record import GIVE_BACK, KEEP, best_times, in_fresh_process, peak_memory_mb, record
 
 from vil_lite import ViLBlock, create_model
 
@@ -104,14 +104,15 @@ MEMORY = {
 
 def main():
     figures = {"float32": {size: compare(size, batch, repeats) for size, batch, repeats in CASES}}
+    figures["float32_heap_kept"] = {224: in_fresh_process("case", 224, **KEEP)}
+    print("heap kept", figures["float32_heap_kept"], flush=True)
     figures["compiled_224"] = compiled()
     print("compiled", figures["compiled_224"], flush=True)
     figures["bfloat16_224"] = bfloat16()
     print("bfloat16", figures["bfloat16_224"], flush=True)
     figures["peak_step_mb"] = {}
     for name in MEMORY:
-        command = [sys.executable, __file__, "memory", name]
-        figures["peak_step_mb"][name] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        figures["peak_step_mb"][name] = in_fresh_process("memory", name, **GIVE_BACK)
     print("peak MB", figures["peak_step_mb"], flush=True)
     record("speed_models", figures, seeds=[0], packages=("torch", "timm"))
 
@@ -120,5 +121,7 @@ if __name__ == "__main__":
     torch.set_num_threads(2)
     if sys.argv[1:2] == ["memory"]:
         print(peak_memory_mb(MEMORY[sys.argv[2]]()))
+    elif sys.argv[1:2] == ["case"]:
+        print(json.dumps(compare(*next(case for case in CASES if case[0] == int(sys.argv[2])))))
     else:
         main()

@@ -65,7 +65,7 @@ class LinearBlockDiagonal(nn.Module):
         self.num_heads, self.block_size = num_heads, block_size
         per_head = dim // num_heads // block_size
         fitting = (n for n in range(max(1, 32 // block_size), 0, -1) if per_head % n == 0)
-        self.blocks_per_tile = per_head if per_head * block_size <= 64 else next(fitting)
+        self.blocks_per_tile = per_head if per_head * block_size <= 96 else next(fitting)
 
     def forward(self, x):
         B, S, _ = x.shape

@@ -133,7 +133,8 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
         q, k, v = (F.pad(x, (0, 0, 0, fill)) for x in (q, k, v))
         i, lost = F.pad(i, (0, fill), value=-torch.inf), F.pad(lost, (0, fill))
     first_m = None if state is None else m.detach()
-    log_write, log_memory, log_floor, slack = _chunk_weights(wide(i), wide(lost), first_m, L)
+    # Gates are laid out as the tokens are: whatever is multiplied by them takes over their layout.
+    log_write, log_memory, log_floor, slack = _chunk_weights(wide(i).contiguous(), wide(lost).contiguous(), first_m, L)
     if state is not None:
         start = torch.exp(m - m.detach().ceil()).to(C.dtype)  # to the whole-numbered stabiliser, with the gradient of m
         C, n = C * start[..., None, None], n * start[..., None]

@@ -1,0 +1,178 @@
+"""Where does the time of a ViL block go, how near is each part to what the machine can do, and what did each change gain?
+
+    python experiments/speed_profile.py        about 3 minutes on two quiet CPU cores
+
+Parts: one block of ViL-T (version 2) on 8 images of 224 x 224, forward, float32; for each part its multiply-adds, the bytes
+that it must at least read and write, and its time; beside two measured limits of the machine: a large matrix product and a
+large copy.  Changes: six blocks with one arrangement undone, against the library, in turn.
+Writes book/results/speed_profile.json.
+"""
+
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import torch
+import torch.nn.functional as F
+from _record import best_times, record
+
+from vil_lite import ViLEncoder
+from vil_lite.block import MLSTMCell, MLSTMPath
+from vil_lite.layers import LinearBlockDiagonal, MultiHeadNorm
+from vil_lite.mlstm import mlstm_chunkwise, wide
+
+B, GRID, DIM, HEADS = 8, (14, 14), 192, 4
+S, INNER = GRID[0] * GRID[1], 2 * DIM
+
+
+def no_grad(function):
+    def run():
+        with torch.no_grad():
+            return function()
+
+    return run
+
+
+def machine():
+    """Two limits: multiply-adds per second of a large product, bytes per second of a large copy."""
+    squares = {n: torch.randn(n, n) for n in (512, 1024, 2048)}
+    x, y = torch.randn(2**26), torch.empty(2**26)
+    times = best_times({n: lambda a=a: a @ a for n, a in squares.items()} | {"copy": lambda: y.copy_(x)}, 9, warmup=2)
+    madds_per_s = max(n**3 / times[n] for n in squares)
+    return {"madds_per_s": madds_per_s, "bytes_per_s": 2 * 4 * 2**26 / times["copy"]}
+
+
+def encoder(depth, **options):
+    torch.manual_seed(0)
+    model = ViLEncoder(DIM, depth, version=2, **options)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    return model
+
+
+def parts():
+    """name -> (function, multiply-adds, floats that must be read or written at least)."""
+    block = encoder(1).blocks[0]
+    layer, path = block.layer, block.layer.paths[0]
+    cell, tokens, inner, d = path.mlstm_cell, B * S * DIM, B * S * INNER, INNER // HEADS
+    x, c = torch.randn(B, S, DIM), torch.randn(B, S, INNER)
+    x_m, z = layer.proj_up(x).detach().split(INNER, dim=-1)
+    q, k, v = (p(c).detach() for p in (path.q_proj, path.k_proj, path.v_proj))
+    i, f = (g.detach() for g in cell.gates(q, k, v))
+    L = 49  # the chunk length that the library takes for 196 tokens
+    chunk = 2 * L * d + 2 * d * d  # multiply-adds a token and head: inside the chunk, to and from the memory
+    return {
+        "norm": (lambda: block.norm(x), 5 * tokens, 2 * tokens),
+        "proj_up": (lambda: layer.proj_up(x), tokens * 2 * INNER, tokens + 2 * inner),
+        "conv, silu": (lambda: F.silu(path.conv(x_m, GRID)), 9 * inner, 4 * inner),
+        "q, k, v": (lambda: (path.q_proj(c), path.k_proj(c), path.v_proj(x_m)), 3 * 4 * inner, 5 * inner),
+        "gates": (lambda: cell.gates(q, k, v), 3 * inner * 2 * HEADS, 3 * inner),
+        "mLSTM": (lambda: mlstm_chunkwise(q, k, v, i, f), B * S * HEADS * chunk, 4 * inner),
+        "norm of heads": (lambda: cell.outnorm(q), 5 * inner, 2 * inner),
+        "skip, gate": (lambda: torch.addcmul(c, path.learnable_skip, c) * F.silu(z), 4 * inner, 4 * inner),
+        "proj_down": (lambda: layer.proj_down(c), inner * DIM, inner + tokens),
+        "whole block": (lambda: block(x, GRID), None, None),
+    }
+
+
+# ------------------------------------------------------------------ arrangements undone, one at a time
+
+
+def small_blocks(self, x):
+    """Products of 4 x 4 blocks, as published."""
+    y = torch.einsum("bsni,noi->bsno", x.unflatten(-1, (-1, self.block_size)), self.weight).flatten(2) + self.bias
+    return y.unflatten(-1, (self.num_heads, -1)).permute(2, 0, 1, 3)
+
+
+def written_concatenation(self, q, k, v):
+    """The gates as published: one linear map of cat(q, k, v)."""
+    joined = torch.cat([x.permute(1, 2, 0, 3).flatten(2) for x in (q, k, v)], dim=-1)
+    return tuple(wide(gate(joined).permute(2, 0, 1)) for gate in (self.igate, self.fgate))
+
+
+def norm_by_norm(self, h):
+    """A norm for each head, then a concatenation."""
+    weight, bias = (1 + self.weight).chunk(self.num_heads), self.bias.chunk(self.num_heads)
+    heads = zip(h.split(1), weight, bias, strict=True)
+    return torch.cat([F.layer_norm(x, (self.head_dim,), w, b, self.eps) for x, w, b in heads], dim=-1).squeeze(0)
+
+
+def folded(self, x_m, grid):
+    """Gates straight from c and x_m: their weights multiplied by those of q, k and v first."""
+    c, cell = F.silu(self.conv(x_m, grid)), self.mlstm_cell
+    weights = torch.cat([cell.igate.weight, cell.fgate.weight]).chunk(3, dim=-1)
+    bias, maps = torch.cat([cell.igate.bias, cell.fgate.bias]), []
+    for proj, weight in zip((self.q_proj, self.k_proj, self.v_proj), weights, strict=True):
+        merged = proj.merged_weight()
+        maps.append((merged @ weight.T.reshape(len(merged), merged.shape[2], -1)).flatten(0, 1))
+        bias = bias + weight @ proj.bias
+    gates = wide(c @ (maps[0] + maps[1]) + x_m @ maps[2] + bias).permute(2, 0, 1).chunk(2)
+    with patch.object(cell, "gates", lambda *_: gates):
+        h = cell(self.q_proj(c), self.k_proj(c), self.v_proj(x_m))
+    return torch.addcmul(h, self.learnable_skip, c)
+
+
+CHANGES = {
+    "4 x 4 blocks one by one": (LinearBlockDiagonal, "forward", small_blocks),
+    "gates of a written concatenation": (MLSTMCell, "gates", written_concatenation),
+    "a norm for each head": (MultiHeadNorm, "forward", norm_by_norm),
+    "gate weights folded into q, k, v": (MLSTMPath, "forward", folded),
+}
+OPTIONS = {
+    "parallel form": {"form": "parallel"},
+    "chunks of 28 tokens": {"chunk_size": 28},
+    "chunks of 98 tokens": {"chunk_size": 98},
+}
+
+
+@contextmanager
+def undone(name):
+    with patch.object(*CHANGES[name]) if name in CHANGES else patch.dict({}):
+        yield
+
+
+def changes():
+    """Times of six blocks, forward and with the backward pass, relative to the library's arrangement."""
+    x = torch.randn(B, S, DIM, requires_grad=True)
+    names = ["library", *CHANGES, *OPTIONS]
+    models = {name: encoder(6, **OPTIONS.get(name, {})) for name in names}
+    with torch.no_grad():
+        wanted = models["library"](x, GRID)
+
+    def run(name, backward):
+        def go():
+            with undone(name), torch.set_grad_enabled(backward):
+                y = models[name](x, GRID)
+                return y.square().mean().backward() if backward else y
+
+        return go
+
+    for name in names:
+        torch.testing.assert_close(run(name, False)(), wanted, rtol=1e-3, atol=1e-4)  # the same function
+    fast = best_times({name: run(name, False) for name in names}, 15, warmup=2)
+    slow = best_times({name: run(name, True) for name in names}, 8)
+    figures = {"library": {"forward_s": fast["library"], "step_s": slow["library"]}}
+    for name in names[1:]:
+        figures[name] = {"forward": fast[name] / fast["library"], "step": slow[name] / slow["library"]}
+        print(name, figures[name], flush=True)
+    return figures
+
+
+def main():
+    limits, pieces = machine(), parts()
+    times = best_times({name: no_grad(function) for name, (function, _, _) in pieces.items()}, 30, warmup=3)
+    figures = {"machine": limits, "parts": {}}
+    for name, (_, madds, floats) in pieces.items():
+        row = {"ms": 1e3 * times[name]}
+        if madds:
+            floor = max(madds / limits["madds_per_s"], 4 * floats / limits["bytes_per_s"])
+            row |= {"madds": madds, "bytes": 4 * floats, "roofline_ms": 1e3 * floor}
+        figures["parts"][name] = row
+        print(name, row, flush=True)
+    figures["changes"] = changes()
+    record("speed_profile", figures, seeds=[0], packages=("torch",))
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()

@@ -146,11 +146,12 @@ class ViLLayer(nn.Module):
 
     def forward(self, x, grid):
         x_m, z = self.proj_up(x).split(self.proj_down.in_features, dim=-1)
-        y = 0
+        y = None
         for j, direction in enumerate(self.directions):
             path = self.paths[j % len(self.paths)]
             h = path(traverse(x_m, grid, direction), oriented(grid, direction))
-            y = y + restore(h, grid, direction)
+            h = restore(h, grid, direction)
+            y = h if y is None else y + h
         return self.proj_down(y * F.silu(z))
 
 

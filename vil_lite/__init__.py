@@ -1,5 +1,6 @@
 """vil_lite: Vision-LSTM, from one gate to a YOLOv8 detector.  Each module follows a chapter of the book."""
 
+from vil_lite import zoo  # noqa: F401  (names for timm, once somebody imports it)
 from vil_lite.block import ViLBlock, ViLEncoder
 from vil_lite.checkpoints import load_official_state_dict
 from vil_lite.mlstm import MLSTMState, mlstm_chunkwise, mlstm_parallel, mlstm_recurrent

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from vil_lite.block import ViLEncoder
+from vil_lite.checkpoints import load_official_state_dict, official_state_dict
 from vil_lite.layers import LayerNorm, PatchEmbed, PositionEmbedding
 
 POOLINGS = {
@@ -17,7 +18,7 @@ POOLINGS = {
     "bilateral_concat": lambda x: torch.cat([x[:, 0], x[:, -1]], dim=-1),
     "avg": lambda x: x.mean(1),
     "middle_patch": lambda x: x[:, x.shape[1] // 2],
-    "middle_cls": lambda x: x[:, x.shape[1] // 2],  # a learned token stands there
+    "middle_cls": lambda x: x[:, (x.shape[1] - 1) // 2],  # a learned token stands there, see embed()
     "first": lambda x: x[:, 0],
     "last": lambda x: x[:, -1],
 }
@@ -92,9 +93,34 @@ class VisionLSTM(nn.Module):
         return self.token_norm(self.encoder(tokens, grid))
 
     def feature_map(self, images):
-        """The same tokens as an image of features (B, dim, H, W)."""
-        tokens, grid = self.embed(images)
-        return self.token_norm(self.encoder(tokens, grid)).transpose(-1, -2).unflatten(2, grid)
+        """The same tokens as an image of features (B, dim, H, W); a [CLS] token is left out."""
+        return self._as_map(self.forward_features(images), images)
+
+    def feature_maps(self, images, blocks=(7, 11, 15, 23)):
+        """What stands after some blocks, counted from 0, each as (B, dim, H, W): the input of a decoder for dense tasks.
+
+        The default is the choice of the paper's segmentation head for 24 blocks.  Raises ValueError for a block that is not there.
+        """
+        depth = len(self.encoder.blocks)
+        if wrong := [b for b in blocks if not -depth <= b < depth]:
+            raise ValueError(f"blocks must lie in 0 .. {depth - 1}, got {wrong}")
+        after = {}
+        hooks = [
+            self.encoder.blocks[b].register_forward_hook(lambda _m, _i, out, b=b: after.update({b: out})) for b in blocks
+        ]
+        try:
+            self.encoder(*self.embed(images))
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [self._as_map(after[b], images) for b in blocks]
+
+    def _as_map(self, tokens, images):
+        grid = self.patch_embed.grid(*images.shape[2:])
+        if self.cls_token is not None:
+            middle = (tokens.shape[1] - 1) // 2
+            tokens = torch.cat([tokens[:, :middle], tokens[:, middle + 1 :]], dim=1)
+        return tokens.transpose(-1, -2).unflatten(2, grid)
 
     def embed(self, images):
         """Patches with their positions (B, S, dim), and the grid (H, W)."""
@@ -111,14 +137,21 @@ class VisionLSTM(nn.Module):
         return POOLINGS[self.pooling](tokens)
 
 
-def create_model(name, **overrides):
+def create_model(name, pretrained=False, sha256=None, **overrides):
     """Build a Vision-LSTM by name (the keys of SIZES); overrides are arguments of VisionLSTM.
 
-    Raises ValueError that lists the names when there is none such.
+    pretrained: True downloads the published weights, once (checkpoints.official_state_dict); the name of another published
+        file of the model takes that one.  Positions are resized for image_size and stride; another num_classes gets a fresh head.
+    sha256: hexadecimal hash that the downloaded file must have, None to check its length alone.
+    Raises ValueError that lists the names when there is none such; OSError when weights cannot be downloaded.
     """
     if name not in SIZES:
         near = difflib.get_close_matches(name, SIZES, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"no model is called {name!r}; {hint}there are: {', '.join(SIZES)}")
     dim, depth, version = SIZES[name]
-    return VisionLSTM(**{"dim": dim, "depth": depth, "version": version, **overrides})
+    model = VisionLSTM(**{"dim": dim, "depth": depth, "version": version, **overrides})
+    if pretrained:
+        weights = official_state_dict(name, None if pretrained is True else pretrained, sha256)
+        load_official_state_dict(model, weights, reset_head=overrides.get("num_classes", 1000) not in (0, 1000))
+    return model

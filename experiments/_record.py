@@ -60,14 +60,26 @@ def best_times(candidates, repeats=7, warmup=1):
 
 #: For a child whose memory is measured: glibc shall give back what is freed at once, or the peak counts it too.
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-#: The opposite: keep what is freed.  Else each large temporary is fetched from the system, page by page, again and again.
+#: For times, the opposite: keep what is freed.  Else each large temporary is fetched from the system, page by page, again
+#: and again, which costs more than the operation, and on a virtual machine a different amount every minute.
 KEEP = {"MALLOC_MMAP_THRESHOLD_": "2000000000", "MALLOC_TRIM_THRESHOLD_": "2000000000"}
+AS_IT_COMES = dict.fromkeys(KEEP)
+
+
+def keep_heap():
+    """Start this script again with KEEP in its environment, unless something is said there already: glibc reads it once."""
+    if not set(KEEP) & set(os.environ):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEP})
 
 
 def in_fresh_process(*arguments, **environment):
-    """Run the calling script with `arguments` in a process of its own; returns the JSON on the last line that it prints."""
+    """Run the calling script with `arguments` in a process of its own; returns the JSON on the last line that it prints.
+
+    environment: variables to set, or to take out where the value is None.
+    """
     command = [sys.executable, sys.argv[0], *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
     return json.loads(done.stdout.splitlines()[-1])
 
 

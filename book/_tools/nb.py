@@ -50,10 +50,11 @@ def setup_cell(chapter: int | str) -> str:
 
 
 def chapter_number(path: Path) -> int | str:
-    """3 for 03_matrix_memory.ipynb, "P1" for the project of part1_memory."""
+    """3 for 03_matrix_memory.ipynb, "P1" for the project of part1_memory, 0 for a notebook of the appendix."""
     if is_project(path):
         return "P" + re.match(r"part(\d)", Path(path).parent.name)[1]
-    return int(re.match(r"\d+", Path(path).name).group())
+    number = re.match(r"\d+", Path(path).name)
+    return int(number.group()) if number else 0
 
 
 def read(path: Path):

@@ -99,7 +99,7 @@ class VisionLSTM(nn.Module):
     def feature_maps(self, images, blocks=(7, 11, 15, 23)):
         """What stands after some blocks, counted from 0, each as (B, dim, H, W): the input of a decoder for dense tasks.
 
-        The default is the choice of the paper's segmentation head for 24 blocks.  Raises ValueError for a block that is not there.
+        The default is the choice of the paper's segmentation head for 24 blocks.  Raises ValueError for a block not there.
         """
         depth = len(self.encoder.blocks)
         if wrong := [b for b in blocks if not -depth <= b < depth]:

@@ -1,6 +1,7 @@
 """Costs against the paper's tables, and against counting by hand."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -57,6 +58,17 @@ def test_torch_counting_sees_what_runs():
     assert flops(long, images, counting="torch") < flops(long, images, half=True)  # chunks against S x S
     with pytest.raises(ValueError, match="counting must be"):
         flops(linear, torch.randn(3, 8), counting="fvcore")
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_attention_of_timm_is_counted(device):
+    with torch.device(device):
+        vit, images = timm.create_model("deit_tiny_patch16_224", depth=1), torch.zeros(1, 3, 224, 224)
+    S, d = 197, 192
+    block = S * 12 * d * d + 2 * S * S * d  # qkv, projection and MLP; scores, and scores times values
+    products = 196 * 768 * d + block + 1000 * d
+    assert flops(vit, images, counting="torch") == products
+    assert flops(vit, images) == products + 5 * (2 * S * d + S * d)  # two norms of the block, one at the end
 
 
 def test_memory_kept_for_the_backward_pass():

@@ -108,7 +108,7 @@ class MLSTMPath(nn.Module):
     def forward(self, x_m, grid):
         c = F.silu(self.conv(x_m, grid))
         h = self.mlstm_cell(self.q_proj(c), self.k_proj(c), self.v_proj(x_m))
-        return torch.addcmul(h, self.learnable_skip, c)
+        return torch.addcmul(h, self.learnable_skip.to(c.dtype), c)
 
 
 class ViLLayer(nn.Module):

@@ -40,8 +40,8 @@ class MultiHeadNorm(nn.Module):
 
     def forward(self, h):
         h = F.layer_norm(h, (self.head_dim,), eps=self.eps)
-        weight = (1.0 + self.weight).view(self.num_heads, 1, 1, self.head_dim)
-        h = h * weight if self.bias is None else torch.addcmul(self.bias.view_as(weight), h, weight)
+        weight = (1.0 + self.weight).view(self.num_heads, 1, 1, self.head_dim).to(h.dtype)
+        h = h * weight if self.bias is None else torch.addcmul(self.bias.view_as(weight).to(h.dtype), h, weight)
         return h.permute(1, 2, 0, 3).flatten(2)
 
 

@@ -27,8 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: exp(-FAR) is 0 beside 1 in every floating-point type: a token this far below the running maximum has no weight.
-FAR = 100.0
+LN2 = math.log(2)
+#: 2^-FAR is nothing beside 1 in every floating-point type: a token this far below the running maximum has no weight.
+FAR = 126.0
 #: Chunk states are summed by one matrix product over this many chunks; a Python loop carries the state to the next lot.
 CHUNKS_AT_ONCE = 64
 
@@ -134,40 +135,41 @@ def mlstm_chunkwise(q, k, v, i, f, state=None, chunk_size=64, eps=1e-6):
         i, lost = F.pad(i, (0, fill), value=-torch.inf), F.pad(lost, (0, fill))
     first_m = None if state is None else m.detach()
     # Gates are laid out as the tokens are: whatever is multiplied by them takes over their layout.
-    log_write, log_memory, log_floor, slack = _chunk_weights(wide(i).contiguous(), wide(lost).contiguous(), first_m, L)
+    log_write, log2_memory, log_floor, slack = _chunk_weights(wide(i).contiguous(), wide(lost).contiguous(), first_m, L)
     if state is not None:
-        start = torch.exp(m - m.detach().ceil()).to(C.dtype)  # to the whole-numbered stabiliser, with the gradient of m
+        # To the whole-numbered stabiliser; the gradient of m passes through.
+        start = torch.exp(m - LN2 * _doublings(m.detach())).to(C.dtype)
         C, n = C * start[..., None, None], n * start[..., None]
 
-    # 0  The decays inside a chunk (B, H, K, L, L): differences of whole numbers, exact in float32.
-    log_memory = log_memory.to(C.dtype)
-    log_D = (log_memory - log_memory.transpose(-1, -2)).add_(_causal_log(L, log_memory))
-    D = log_D.exp_()
+    # 0  The decays inside a chunk (B, H, K, L, L): powers of two, exact in every floating-point type.
+    log2_memory = log2_memory.to(C.dtype)
+    log2_D = (log2_memory - log2_memory.transpose(-1, -2)).add_(_causal_log(L, log2_memory))
+    D = log2_D.exp2_().to(v.dtype)
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
-    k_T = (torch.exp(log_write).to(C.dtype) * k.transpose(-1, -2)).to(v.dtype)
+    k_T = torch.exp(log_write).to(v.dtype) * k.transpose(-1, -2)
     # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
-    written = (D[..., -1:, :] * k_T).to(v.dtype)
+    written = D[..., -1:, :] * k_T
     added_C, added_n = (written @ v).to(C.dtype), written.sum(-1, dtype=C.dtype)
     # 2  The memory at the start of each chunk, and after the last.
-    log_keep = log_memory[:, :, :, -1]
-    C_start, C = _carry(added_C.flatten(-2), log_keep, None if state is None else C.flatten(-2))
-    n_start, n = _carry(added_n, log_keep, None if state is None else n)
+    log2_keep = log2_memory[:, :, :, -1]
+    C_start, C = _carry(added_C.flatten(-2), log2_keep, None if state is None else C.flatten(-2), q.dtype)
+    n_start, n = _carry(added_n, log2_keep, None if state is None else n, q.dtype)
     # 3  Inside a chunk: the parallel form.
-    scores = (q @ k_T).to(C.dtype).mul_(D)
-    numerator = (scores.to(v.dtype) @ v).to(C.dtype)
-    normaliser = scores.sum(-1, keepdim=True)
+    scores = (q @ k_T).mul_(D)
+    numerator = scores @ v
+    normaliser = scores.sum(-1, keepdim=True, dtype=C.dtype)
     # 4  Plus what the memory still knows.
-    memory = torch.exp(log_memory)
-    numerator.addcmul_(memory, q @ C_start.unflatten(-1, (-1, v.shape[-1])).to(q.dtype))
+    memory = torch.exp2(log2_memory)
+    numerator.addcmul_(memory.to(v.dtype), q @ C_start.unflatten(-1, (-1, v.shape[-1])))
     normaliser = normaliser + memory * (q * n_start[..., None, :]).sum(-1, keepdim=True, dtype=C.dtype)
-    # Above and below the line the query's scale 1 / sqrt(d) is missing, and the stabiliser is a whole number: floor and eps
-    # are brought to the same units.
-    unit = torch.exp(slack).to(C.dtype) * math.sqrt(q.shape[-1])
-    floor = torch.exp(log_floor).to(C.dtype) * unit
-    h = (numerator * (1 / (torch.maximum(normaliser.abs(), floor) + eps * unit))).flatten(2, 3)
+    # Above and below the line the query's scale 1 / sqrt(d) is missing, and the stabiliser is a whole number of doublings:
+    # floor and eps are brought to the same units.
+    scale = math.sqrt(q.shape[-1])
+    floor, unit = torch.exp(log_floor).to(C.dtype) * scale, torch.exp(slack).to(C.dtype) * (eps * scale)
+    h = (numerator / (torch.maximum(normaliser.abs(), floor) + unit)).flatten(2, 3)
 
     back = torch.exp(-slack[..., -1, -1, :]).to(C.dtype)
-    end = MLSTMState((back * C).unflatten(-1, (-1, v.shape[-1])), back * n, -log_floor[..., -1, -1, 0])
+    end = MLSTMState((back * C).unflatten(-1, (-1, v.shape[-1])), back * n, (slack - log_floor)[..., -1, -1, 0])
     return (h if S % L == 0 else h[:, :, :S]).to(v.dtype), end
 
 
@@ -175,54 +177,61 @@ def _chunk_weights(i, lost, m, L):
     """The logarithms of all weights that the chunkwise form needs, from the gates (B, H, S) and the first stabiliser m.
 
     lost: -log sigmoid(f); its running sum is -F.  In units of F the stabiliser is c_t = m_t - F_t, which never falls, and
-    the weight of token s in row t is exp((i_s - F_s) - c_t).  Rounded up to a whole number, c serves as well, and its
-    differences are exact in every floating-point type, however far it has risen.  So the weight is made of two factors,
-        exp(log_write_s) exp(log_memory_t - log_memory_s)        and that of the memory is exp(log_memory_t)
+    the weight of token s in row t is exp((i_s - F_s) - c_t).  Rounded up to a whole number of doublings w_t, that is to
+    ln(2) w_t, c serves as well, however far it has risen, and what it costs is exact: a power of two.  The weight becomes
+        exp(log_write_s) 2^(log2_memory_t - log2_memory_s)        and that of the memory is 2^log2_memory_t
     m: None for an empty memory.  Returned for each chunk: log_write, a row (B, H, K, 1, L), and columns (B, H, K, L, 1):
-    log_memory, by how much c has risen since the chunk began, negative; log_floor = -m_t; slack, c less its rounded value.
+    log2_memory, by how much w has risen since the chunk began, negative; log_floor = -F_t - ln(2) w; slack = c - ln(2) w.
     """
     lost = lost.cumsum(-1)
     log_write = i + lost
     with torch.no_grad():  # h does not depend on the stabiliser, so no gradient needs to pass through it
         c = torch.maximum(log_write, lost).cummax(-1).values
         c = c if m is None else torch.maximum(c, m[..., None])
-        whole = c.ceil()
+        whole = _doublings(c)
         # A rise by more than FAR wipes out everything before it, however far it goes: cutting it there changes no weight
         # and keeps the numbers small.
-        rise = whole if m is None else whole - m[..., None].ceil()
+        rise = whole if m is None else whole - _doublings(m[..., None])
         fall = (F.pad(rise, (1, -1)) - rise).clamp(min=-FAR)  # F.pad: the one before, 0 for the first
+        whole = LN2 * whole
     log_write = (log_write - whole).unflatten(-1, (-1, 1, L))
-    fall, log_floor, slack = (x.unflatten(-1, (-1, L, 1)) for x in (fall, lost - c, c - whole))
+    fall, log_floor, slack = (x.unflatten(-1, (-1, L, 1)) for x in (fall, lost - whole, c - whole))
     return log_write, fall.cumsum(-2), log_floor, slack
 
 
-def _carry(added, log_keep, first):
-    """Sum what chunks added, decayed to the start of each chunk.  added (B, H, K, X)  log_keep (B, H, K, 1)  first (B, H, X).
+def _doublings(c):
+    """How many times 1 must be doubled, at least, to come to exp(c): a whole number, negative for halvings."""
+    return (c / LN2).ceil()
 
-    first: None stands for zeros.  Returns the state at the start of each chunk (B, H, K, X) and the state after the last
-    (B, H, X).  On a CPU one multiply-add per chunk is cheapest.  Elsewhere, and in exported graphs, one matrix product per
-    CHUNKS_AT_ONCE chunks:  state_k = exp(before_k) first + sum_{j<k} exp(before_k - total_j) added_j,
-    where total_j is the sum of log_keep up to chunk j, and before_k = total_{k-1}.
+
+def _carry(added, log2_keep, first, dtype):
+    """Sum what chunks added, decayed to the start of each chunk.
+
+    added (B, H, K, X)  log2_keep (B, H, K, 1)  first (B, H, X); first: None stands for zeros.  Returns the state at the start
+    of each chunk (B, H, K, X), in dtype, and the state after the last (B, H, X).
+    On a CPU one multiply-add per chunk is cheapest.  Elsewhere, and in exported graphs, one matrix product per
+    CHUNKS_AT_ONCE chunks:  state_k = 2^before_k first + sum_{j<k} 2^(before_k - total_j) added_j,
+    where total_j is the sum of log2_keep up to chunk j, and before_k = total_{k-1}.
     """
-    keep = torch.exp(log_keep)
+    keep = torch.exp2(log2_keep)
     starts = []
     if added.device.type == "cpu" and added.shape[-1] > 1024 and not (torch.compiler.is_exporting() or torch.jit.is_tracing()):
         first = torch.zeros_like(added[:, :, 0]) if first is None else first
         for new, kept in zip(added.unbind(2), keep.unbind(2), strict=True):
-            starts.append(first)
+            starts.append(first.to(dtype))
             first = torch.addcmul(new, kept, first)
         return torch.stack(starts, dim=2), first
-    parts = [(added, log_keep, keep)]
+    parts = [(added, log2_keep, keep)]
     if added.shape[2] > CHUNKS_AT_ONCE:
         parts = zip(*(x.split(CHUNKS_AT_ONCE, dim=2) for x in parts[0]), strict=True)
-    for new, log_kept, kept in parts:
-        total = log_kept.cumsum(2)
-        before = total - log_kept
-        W = (before - total.transpose(2, 3) + _causal_log(total.shape[2], total, diagonal=0)).exp()
+    for new, log2_kept, kept in parts:
+        total = log2_kept.cumsum(2)
+        before = total - log2_kept
+        W = (before - total.transpose(2, 3) + _causal_log(total.shape[2], total, diagonal=0)).exp2()
         states = W @ new
         if first is not None:
-            states = states + torch.exp(before) * first[:, :, None]
-        starts.append(states)
+            states = states + torch.exp2(before) * first[:, :, None]
+        starts.append(states.to(dtype))
         first = torch.addcmul(new[:, :, -1], kept[:, :, -1], states[:, :, -1])
     return torch.cat(starts, dim=2), first
 

@@ -222,11 +222,11 @@ def test_wrong_carries(wrong, message):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda d, a, b, w: 2 * w * d * d / (a * d + 3 * b), "square root"),
-        (lambda d, a, b, w: d * math.sqrt(2 * w / (3 * b)), "products inside"),
+        (lambda d, a, b, w: 4 * w * d * d / (2 * a * d + 5 * b), "square root"),
+        (lambda d, a, b, w: d * math.sqrt(4 * w / (5 * b)), "products inside"),
         (lambda d, a, b, w: math.sqrt(2 * w * d / a), "L x L blocks"),
-        (lambda d, a, b, w: d * math.sqrt(2 * b / (a * d + 3 * w)), "priced w"),
-        (lambda d, a, b, w: math.sqrt(2 * w * d / (a * d + 3 * b)), "not d"),
+        (lambda d, a, b, w: d * math.sqrt(4 * b / (2 * a * d + 5 * w)), "priced w"),
+        (lambda d, a, b, w: math.sqrt(4 * w * d / (2 * a * d + 5 * b)), "not d"),
         (lambda *p: ch05.cost(ch05.best_chunk(*p), *p), "not L"),
     ],
 )

@@ -7,14 +7,25 @@ from torch.onnx import symbolic_helper
 
 
 def register_symbols():
-    """Let ultralytics export Tensor.mT and cummax to ONNX (torch's newer exporter knows them)."""
+    """Let ultralytics export Tensor.mT, exp2 and cummax to ONNX (torch's newer exporter knows them)."""
     torch.onnx.register_custom_op_symbolic("aten::mT", _transposed, 18)
+    torch.onnx.register_custom_op_symbolic("aten::exp2", _power_of_two, 18)
+    torch.onnx.register_custom_op_symbolic("aten::exp2_", _power_of_two, 18)
     torch.onnx.register_custom_op_symbolic("aten::cummax", _running_maximum, 18)
 
 
 def _transposed(g, x):
     rank = symbolic_helper._get_tensor_rank(x)
     return g.op("Transpose", x, perm_i=[*range(rank - 2), rank - 1, rank - 2])
+
+
+def _power_of_two(g, x):
+    """ONNX has a general power.  Runtimes take ten times as long for it as for exp, so matrices per chunk take that."""
+    number = lambda value: g.op("Constant", value_t=torch.tensor(value, dtype=x.type().dtype()))  # noqa: E731
+    sizes = symbolic_helper._get_tensor_sizes(x) or [None]
+    if None in sizes or math.prod(sizes) > 2**14:
+        return g.op("Exp", g.op("Mul", x, number(math.log(2))))
+    return g.op("Pow", number(2.0), x)
 
 
 @symbolic_helper.parse_args("v", "i")

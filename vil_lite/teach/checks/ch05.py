@@ -291,15 +291,15 @@ def check_carry(student, rng):
 
 def best_chunk(d, a, b, w):
     """Reference: the L that makes cost(L, d, a, b, w) least."""
-    return d * math.sqrt(2 * w / (a * d + 3 * b))
+    return d * math.sqrt(4 * w / (2 * a * d + 5 * b))
 
 
 def cost(L, d, a, b, w):
-    """The cost model: nanoseconds a token and head at chunk length L, a (2 L d + 2 d²) + b (6 L + 5 d) + 4 w d² / L.
+    """The cost model: nanoseconds a token and head at chunk length L, a (2 L d + 2 d²) + b (5 L + 6 d) + 4 w d² / L.
 
     a: one multiply-add.  b: one number in a pass over blocks or rows.  w: one number in a pass over memories.
     """
-    return a * (2 * L * d + 2 * d * d) + b * (6 * L + 5 * d) + w * 4 * d * d / L
+    return a * (2 * L * d + 2 * d * d) + b * (5 * L + 6 * d) + w * 4 * d * d / L
 
 
 @exercise("the best chunk length", cases=4)
@@ -315,12 +315,12 @@ def check_best_chunk(student, rng):
         diagnose={
             "the square root is missing: the derivative has L² below the fraction line": lambda *a: best_chunk(*a) ** 2,
             "the products inside the chunks (2 L d) cost as well": lambda d, a, b, w: best_chunk(d, 0, b, w),
-            "the passes over the L x L blocks (6 L) cost as well": lambda d, a, b, w: best_chunk(d, a, 0, w),
+            "the passes over the L x L blocks (5 L) cost as well": lambda d, a, b, w: best_chunk(d, a, 0, w),
             "the memories are priced w, the blocks b": lambda d, a, b, w: best_chunk(d, a, w, b),
             "the prices of products and blocks are exchanged": lambda d, a, b, w: best_chunk(d, b, a, w),
             "a memory has d² numbers, not d": lambda d, a, b, w: best_chunk(d, a, b, w) / math.sqrt(d),
-            "what does not depend on L (2 d², 5 d) does not move the minimum: its derivative is 0":
-                lambda d, a, b, w: d * math.sqrt(4 * w / (2 * a * d + 6 * b + 2 * a * d * d + 5 * b * d)),
+            "what does not depend on L (2 d², 6 d) does not move the minimum: its derivative is 0":
+                lambda d, a, b, w: d * math.sqrt(4 * w / (2 * a * d + 5 * b + 2 * a * d * d + 6 * b * d)),
             "this is the cost at the best L, not L": lambda *prices: cost(best_chunk(*prices), *prices),
             "this is the longest chunk that was tried: look for the least cost, not the largest": search(max),
         },

@@ -1,10 +1,15 @@
 """What all tests share: the tools of the book, and the built book."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # One thread a worker, and for what it starts; set before torch is imported: more would wait for each other.
+    os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_tools"))

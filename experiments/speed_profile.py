@@ -4,7 +4,9 @@
 
 Parts: one block of ViL-T (version 2) on 8 images of 224 x 224, forward, float32; for each part its multiply-adds, the bytes
 that it must at least read and write, and its time; beside two measured limits of the machine: a large matrix product and a
-large copy.  Changes: six blocks with one arrangement undone, against the library, in turn.
+large copy.  The same for what stands at stride 16 of YOLOv8n at 640 pixels: a bottleneck of C2f, and the ViL block in its
+place.  bfloat16: each part again, under autocast.  Powers: exp and exp2 of a chunk's exponents.
+Changes: six blocks with one arrangement undone, against the library, in turn.
 Writes book/results/speed_profile.json.
 """
 
@@ -14,6 +16,8 @@ from unittest.mock import patch
 import torch
 import torch.nn.functional as F
 from _record import best_times, record
+from torch.utils._python_dispatch import TorchDispatchMode
+from ultralytics.nn.modules import Bottleneck
 
 from vil_lite import ViLEncoder
 from vil_lite.block import MLSTMCell, MLSTMPath
@@ -22,6 +26,7 @@ from vil_lite.mlstm import mlstm_chunkwise, wide
 
 B, GRID, DIM, HEADS = 8, (14, 14), 192, 4
 S, INNER = GRID[0] * GRID[1], 2 * DIM
+L_OF_196 = 49  # the chunk length that the library takes for 196 tokens
 
 
 def no_grad(function):
@@ -50,8 +55,8 @@ def encoder(depth, **options):
     return model
 
 
-def parts():
-    """name -> (function, multiply-adds, floats that must be read or written at least)."""
+def parts(dtype=torch.float32):
+    """name -> (function, multiply-adds, floats that must be read or written at least).  dtype: of what lies between products."""
     block = encoder(1).blocks[0]
     layer, path = block.layer, block.layer.paths[0]
     cell, tokens, inner, d = path.mlstm_cell, B * S * DIM, B * S * INNER, INNER // HEADS
@@ -59,8 +64,8 @@ def parts():
     x_m, z = layer.proj_up(x).detach().split(INNER, dim=-1)
     q, k, v = (p(c).detach() for p in (path.q_proj, path.k_proj, path.v_proj))
     i, f = (g.detach() for g in cell.gates(q, k, v))
-    L = 49  # the chunk length that the library takes for 196 tokens
-    chunk = 2 * L * d + 2 * d * d  # multiply-adds a token and head: inside the chunk, to and from the memory
+    c, x_m, z, q, k, v = (t.to(dtype) for t in (c, x_m, z, q, k, v))
+    chunk = 2 * L_OF_196 * d + 2 * d * d  # multiply-adds a token and head: inside the chunk, to and from the memory
     return {
         "norm": (lambda: block.norm(x), 5 * tokens, 2 * tokens),
         "proj_up": (lambda: layer.proj_up(x), tokens * 2 * INNER, tokens + 2 * inner),
@@ -69,10 +74,69 @@ def parts():
         "gates": (lambda: cell.gates(q, k, v), 3 * inner * 2 * HEADS, 3 * inner),
         "mLSTM": (lambda: mlstm_chunkwise(q, k, v, i, f), B * S * HEADS * chunk, 4 * inner),
         "norm of heads": (lambda: cell.outnorm(q), 5 * inner, 2 * inner),
-        "skip, gate": (lambda: torch.addcmul(c, path.learnable_skip, c) * F.silu(z), 4 * inner, 4 * inner),
+        "skip, gate": (lambda: torch.addcmul(c, path.learnable_skip.to(c.dtype), c) * F.silu(z), 4 * inner, 4 * inner),
         "proj_down": (lambda: layer.proj_down(c), inner * DIM, inner + tokens),
         "whole block": (lambda: block(x, GRID), None, None),
     }
+
+
+def in_bfloat16(function):
+    def run():
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            return function()
+
+    return run
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operations that PyTorch starts; views touch no number."""
+
+    def __init__(self):
+        super().__init__()
+        self.started = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.started += not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+def inside_yolo():
+    """At stride 16 of YOLOv8n, 640 pixels: 1600 tokens of width 64.  What C2f has there, and what C2fViL puts in its place."""
+    torch.manual_seed(0)
+    c, side = 64, 40
+    image = torch.randn(1, c, side, side)
+    bottleneck = Bottleneck(c, c, k=((3, 3), (3, 3)), e=1.0).eval()  # as C2f makes it; a norm behind each convolution
+    block = ViLEncoder(c, 1, version=2).blocks[0]
+    with torch.no_grad():
+        for p in block.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    tokens, few = image.flatten(2).mT.contiguous(), torch.randn(1, 64, c)
+    n, d = side * side, 2 * c // HEADS
+    L = block.layer.paths[0].mlstm_cell.chunk_size
+    madds = {
+        "bottleneck": 2 * 9 * c * c * n,
+        "ViL block": n * (6 * c * c + 2 * c * (9 + 3 * 4 + 3 * 2 * HEADS) + HEADS * (2 * L * d + 2 * d * d)),
+    }
+    runs = {
+        "bottleneck": lambda: bottleneck(image),
+        "ViL block": lambda: block(tokens, (side, side)),
+        "ViL block, 64 tokens": lambda: block(few, (8, 8)),
+    }
+    with Counted() as counted:
+        no_grad(runs["ViL block"])()
+    times = best_times({name: no_grad(run) for name, run in runs.items()}, 60, warmup=5)
+    return {"ms": {name: 1e3 * t for name, t in times.items()}, "madds": madds, "operations": counted.started}
+
+
+def powers():
+    """Milliseconds of exp and exp2 of the exponents of 128 chunks of 49 tokens: as they are, and with a mask far below."""
+    exponents, masked = -torch.randint(0, 9, (128, L_OF_196, L_OF_196)).float(), torch.ones(L_OF_196, L_OF_196).triu(1).bool()
+    times = {}
+    for name, fill in (("-inf", -torch.inf), ("-95", -95.0)):
+        x = exponents.masked_fill(masked, fill)
+        pair = best_times({"exp": lambda x=x: x.exp(), "exp2": lambda x=x: x.exp2()}, 60, warmup=5)
+        times[name] = {function: 1e3 * t for function, t in pair.items()}
+    return times
 
 
 # ------------------------------------------------------------------ arrangements undone, one at a time
@@ -161,16 +225,21 @@ def changes():
 def main():
     limits, pieces = machine(), parts()
     times = best_times({name: no_grad(function) for name, (function, _, _) in pieces.items()}, 30, warmup=3)
+    half = parts(torch.bfloat16)
+    half = best_times({name: in_bfloat16(function) for name, (function, _, _) in half.items()}, 30, warmup=3)
     figures = {"machine": limits, "parts": {}}
     for name, (_, madds, floats) in pieces.items():
-        row = {"ms": 1e3 * times[name]}
+        row = {"ms": 1e3 * times[name], "bfloat16_ms": 1e3 * half[name]}
         if madds:
             floor = max(madds / limits["madds_per_s"], 4 * floats / limits["bytes_per_s"])
             row |= {"madds": madds, "bytes": 4 * floats, "roofline_ms": 1e3 * floor}
         figures["parts"][name] = row
         print(name, row, flush=True)
+    figures["yolo"] = inside_yolo()
+    figures["powers"] = powers()
+    print(figures["yolo"], figures["powers"], flush=True)
     figures["changes"] = changes()
-    record("speed_profile", figures, seeds=[0], packages=("torch",))
+    record("speed_profile", figures, seeds=[0], packages=("torch", "ultralytics"))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python -m vil_lite.yolo train model=yolov8n-vil data=data.yaml epochs=40
     python -m vil_lite.yolo predict model=runs/detect/train/weights/best.pt source=images/
+    python -m vil_lite.yolo compare models=yolov8n,yolov8n-vil data=data.yaml epochs=40 seeds=0,1,2 folder=comparison
 """
 
 import sys
@@ -27,6 +28,10 @@ def resolve(arguments):
 
 def main():
     try:
+        if sys.argv[1:2] == ["compare"]:
+            from vil_lite.yolo import compare
+
+            return compare.main(sys.argv[2:])
         sys.argv[1:] = resolve(sys.argv[1:])  # ultralytics holds this very list
     except ValueError as error:
         sys.exit(f"vil_lite.yolo: {error}")

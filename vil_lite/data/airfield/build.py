@@ -1,19 +1,31 @@
-"""Write scenes as a data set in YOLO's layout, atomically, and go on where an earlier build stopped; look at it."""
+"""Scenes as a data set on disk, in the layout that ultralytics reads.
 
+    root/manifest.json                 the arguments, so that nobody mixes two sets by mistake
+    root/images/{train,val}/000000.png lossless: the pixels of `scene`, to the last bit
+    root/labels/{train,val}/000000.txt one line for each aircraft, numbers in 0..1 of the image's side
+    root/data.yaml                     written last: its presence means that the set is complete
+"""
+
+import contextlib
+import hashlib
+import io
 import json
-import multiprocessing
 import os
+import subprocess
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from .scene import check, scene
+from .scene import SPLITS, Scene, check, scene
 
-KINDS = ("detect", "obb", "segment")
-VERSION = 1  # of the drawing: raise it when pixels change, so that an old folder is not taken for a new one
+VERSION = 2  # raise it when a change makes other pixels or labels
+LABELS = ("detect", "obb", "segment")
+STALE = 600  # seconds after which a temporary file belongs to nobody any more
 
 
 def build(
@@ -27,171 +39,188 @@ def build(
     labels="detect",
     workers=None,
     progress=True,
-):
-    """Draw `train` + `val` scenes under root and return the Path of its data.yaml, ready for YOLO(...).train(data=...).
+) -> Path:
+    """Draw a detection data set and return the path of its data.yaml.
 
-    image_size, seed, classes, balance: as for `scene`.   labels: "detect" (boxes), "obb" (turned boxes), "segment" (outlines).
-    workers: processes (None: one for each core, one alone for small sets).   progress: show a bar when tqdm is installed.
+    train, val: numbers of images.  image_size, seed, classes, balance: as for `scene`.
+    labels: "detect" (class, centre x, centre y, width, height), "obb" (class and four corners, cut at the image's border) or
+    "segment" (class and outline).  workers: processes, None: one for each core.  progress: a bar, where tqdm is installed.
 
-    Each file is written whole or not at all.  A build that was interrupted goes on: finished scenes are kept, damaged ones
-    drawn again.  Raises ValueError for wrong arguments, and when root holds a set with other parameters (it names them).
+    Every file appears under its name only when it is whole.  After an interruption the same call goes on: finished images
+    are checked with their labels and kept, damaged ones drawn again.  Raises ValueError, naming argument and remedy, also
+    when root already holds a set with other arguments.
     """
     names = check(seed=seed, image_size=image_size, classes=classes, balance=balance)
-    for name, value in (("train", train), ("val", val)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a whole number of scenes from 1, got {value!r}")
-    if labels not in KINDS:
-        raise ValueError(f"labels must be one of {', '.join(KINDS)}, got {labels!r}")
-    root = Path(root).resolve()
-    parameters = {
-        "version": VERSION,
-        "train": train,
-        "val": val,
-        "image_size": image_size,
-        "seed": seed,
-        "classes": list(names),
-        "balance": balance,
-        "labels": labels,
-    }
-    _claim(root, parameters)
-    for split in ("train", "val"):
-        for kind in ("images", "labels"):
-            (root / kind / split).mkdir(parents=True, exist_ok=True)
-    drawing = {"seed": seed, "image_size": image_size, "classes": names, "balance": balance}
-    jobs = [
-        (root, labels, {**drawing, "split": split, "index": index})
-        for split, count in (("train", train), ("val", val))
-        for index in range(count)
-        if not _finished(root, split, index, image_size)
-    ]
-    workers = workers or min(os.cpu_count() or 1, 1 + len(jobs) // 50)
-    for _ in _bar(_run(jobs, workers), len(jobs), progress):
-        pass
-    return _write(root / "data.yaml", _data_yaml(root, names).encode())
+    for name, value in (("train", train), ("val", val), ("workers", 1 if workers is None else workers)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
+    if labels not in LABELS:
+        raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
+    wanted = {"version": VERSION, "train": int(train), "val": int(val), "image_size": int(image_size), "seed": int(seed),
+              "classes": list(names), "balance": balance, "labels": labels}  # fmt: skip
+    root = Path(root).expanduser().resolve()
+    _claim(root, wanted)
+    todo = [(split, k) for split in SPLITS for k in range(wanted[split]) if not _finished(root, split, k, image_size)]
+    if todo:
+        for cache in (root / "labels").glob("*.cache"):  # what ultralytics noted about labels that may have been damaged
+            cache.unlink()
+    _run(root, todo, workers or _cores(), progress)
+    yaml = root / "data.yaml"
+    _write(yaml, _yaml(root, names).encode())
+    return yaml
 
 
-def boxes_of(root, split="train"):
-    """All boxes of a built "detect" set: a list of (image path, array (N, 5) of class, x, y, w, h relative to the image)."""
-    images = sorted((Path(root) / "images" / split).glob("*.png"))
-    return [(path, _read_labels(Path(root), split, path.stem)) for path in images]
-
-
-def preview(source, n=8, columns=4):
-    """A matplotlib Figure of the first n scenes with their boxes; source: a built folder (or its data.yaml), or scenes."""
-    import matplotlib.pyplot as plt
-
-    if isinstance(source, (str, Path)):
-        root = Path(source).parent if str(source).endswith(".yaml") else Path(source)
-        names = json.loads((root / "manifest.json").read_text())["classes"]
-        pictures = [_read_picture(path, rows, names) for path, rows in boxes_of(root)[:n]]
-    else:
-        pictures = [(s.image, s.boxes, [s.names[k] for k in s.labels]) for s in list(source)[:n]]
-    columns = min(columns, len(pictures))
-    rows = -(-len(pictures) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.6 * rows), squeeze=False, layout="constrained")
-    for ax in axes.flat:
-        ax.axis("off")
-    for ax, (image, boxes, words) in zip(axes.flat, pictures, strict=False):
-        ax.imshow(image)
-        for (x0, y0, x1, y1), word in zip(boxes, words, strict=True):
-            ax.add_patch(plt.Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor="#f0e442", linewidth=1))
-            ax.text(x0, y0 - 1, word, color="#f0e442", fontsize=6, va="bottom")
-    return figure
-
-
-def _claim(root, parameters):
-    """Record the parameters of the set in root, or compare them with those that are there."""
+def _claim(root, wanted):
+    """Make the folders and the manifest, or compare with the manifest that is there."""
     manifest = root / "manifest.json"
-    if manifest.is_file():
-        there = json.loads(manifest.read_text())
-        other = [key for key in parameters if there.get(key) != parameters[key]]
+    if manifest.exists():
+        found = json.loads(manifest.read_text())
+        other = [f"{k}: {found.get(k)!r} there, {v!r} asked for" for k, v in wanted.items() if found.get(k) != v]
         if other:
-            listed = "; ".join(f"{key}: {there.get(key)!r} there, {parameters[key]!r} asked for" for key in other)
             raise ValueError(
-                f"{root} holds a set with other parameters ({listed}); choose another root or delete this one"
+                f"root {root} holds a set made with other arguments ({'; '.join(other)}): choose another root or delete it"
             )
-        return
-    if root.is_dir() and any(root.iterdir()):
-        raise ValueError(f"{root} is not empty and was not made by airfield.build; choose another root")
-    root.mkdir(parents=True, exist_ok=True)
-    _write(manifest, json.dumps(parameters, indent=1).encode())
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise ValueError(f"root {root} is not empty and was not made by airfield.build: choose a new folder")
+    for kind in ("images", "labels"):
+        for split in SPLITS:
+            folder = root / kind / split
+            folder.mkdir(parents=True, exist_ok=True)
+            for left in folder.glob("*.tmp"):
+                if time.time() - left.stat().st_mtime > STALE:
+                    left.unlink(missing_ok=True)
+    if not manifest.exists():
+        _write(manifest, json.dumps(wanted, indent=1).encode())
 
 
-def _run(jobs, workers):
-    if workers == 1:
-        for job in jobs:
-            yield _draw(*job)
-        return
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    with ProcessPoolExecutor(workers, multiprocessing.get_context(method)) as pool:
-        for done in as_completed([pool.submit(_draw, *job) for job in jobs]):
-            yield done.result()
+def _paths(root, split, index):
+    return root / "images" / split / f"{index:06d}.png", root / "labels" / split / f"{index:06d}.txt"
 
 
-def _draw(root, kind, drawing):
-    s = scene(**drawing)
-    split, name = drawing["split"], f"{drawing['index']:06d}"
-    _write(root / "labels" / split / f"{name}.txt", "".join(f"{line}\n" for line in label_lines(s, kind)).encode())
-    path = root / "images" / split / f"{name}.png"  # last: a scene with its image is finished
-    part = path.with_suffix(".part")
-    Image.fromarray(s.image).save(part, format="png", compress_level=4)
-    os.replace(part, path)
+def _finished(root, split, index, size):
+    """True when image and label are whole and belong together: the image carries the label file's digest."""
+    image, label = _paths(root, split, index)
+    try:
+        content = image.read_bytes()
+        with PngImagePlugin.PngImageFile(io.BytesIO(content)) as picture:  # not Image.open: ultralytics replaces it
+            picture.verify()  # the checksums of a PNG, all but the last
+            digest, shape = picture.info["labels"], picture.size
+        whole = content.endswith(b"IEND\xaeB\x60\x82") and shape == (size, size)
+        return whole and digest == hashlib.sha256(label.read_bytes()).hexdigest()
+    except (OSError, KeyError, SyntaxError, ValueError):  # what Pillow raises for files that are not whole
+        return False
 
 
-def label_lines(s, kind="detect"):
-    """The lines of a YOLO label file for a Scene: class and coordinates relative to the image, inside [0, 1]."""
-    size = s.image.shape[0]
-    for k, label in enumerate(s.labels):
-        if kind == "detect":
-            x0, y0, x1, y1 = s.boxes[k] / size
-            numbers = np.array([(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0])
+def make(root, wanted, split, index):
+    """Draw one image with its label file: the label first, so that an image never lacks one."""
+    one = scene(wanted["seed"], index, wanted["image_size"], wanted["classes"], wanted["balance"], split)
+    image, label = _paths(root, split, index)
+    text = "".join(f"{line}\n" for line in label_lines(one, wanted["labels"])).encode()
+    info = PngImagePlugin.PngInfo()
+    info.add_text("labels", hashlib.sha256(text).hexdigest())
+    png = io.BytesIO()
+    Image.fromarray(one.image).save(png, "PNG", compress_level=1, pnginfo=info)
+    _write(label, text)
+    _write(image, png.getvalue())
+
+
+def label_lines(one: Scene, kind="detect") -> list:
+    """Lines of a YOLO label file, six decimals, all numbers in 0..1."""
+    size = one.image.shape[0]
+    if kind == "detect":
+        low, high = one.boxes[:, :2], one.boxes[:, 2:]
+        shapes = np.concatenate([(low + high) / 2, high - low], axis=1)
+    else:
+        shapes = one.obb if kind == "obb" else one.polygons
+    numbers = [np.clip(np.asarray(shape).ravel() / size, 0, 1) for shape in shapes]
+    return [" ".join([str(label), *(f"{x:.6f}" for x in row)]) for label, row in zip(one.labels, numbers, strict=True)]
+
+
+def boxes_of(root, split="train") -> list:
+    """Boxes of a set with "detect" labels: [(image path, (N, 5) array of class, centre x, centre y, width, height), …]."""
+    found = []
+    for image in sorted((Path(root) / "images" / split).glob("*.png")):
+        rows = [line.split() for line in (Path(root) / "labels" / split / f"{image.stem}.txt").read_text().splitlines()]
+        found.append((image, np.array(rows, dtype=float).reshape(-1, 5)))
+    return found
+
+
+def _write(path, data):
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)
+
+
+def _yaml(root, names):
+    quoted = [f"  {k}: {json.dumps(name)}" for k, name in enumerate(names)]
+    lines = [f"path: {json.dumps(str(root))}", "train: images/train", "val: images/val", f"nc: {len(names)}", "names:", *quoted]
+    return "\n".join(lines) + "\n"
+
+
+def _run(root, todo, workers, progress):
+    """Draw all of todo, in this process or in several."""
+    bar = _bar(len(todo)) if progress and todo else None
+    workers = min(workers, -(-len(todo) // 40))  # starting a process costs as much as some images
+    try:
+        if workers <= 1:
+            wanted = json.loads((root / "manifest.json").read_text())
+            for split, index in todo:
+                make(root, wanted, split, index)
+                if bar:
+                    bar.update()
         else:
-            numbers = ((s.obb[k] if kind == "obb" else s.polygons[k]) / size).ravel()
-        yield " ".join([str(label), *(f"{number:.6f}" for number in numbers.clip(0, 1))])
+            jobs, stop = iter(todo), threading.Event()
+            with ThreadPoolExecutor(workers) as pool:
+                drivers = [pool.submit(_drive, root, jobs, stop, bar) for _ in range(workers)]
+                try:
+                    for driver in drivers:
+                        driver.result()
+                finally:
+                    stop.set()  # after an error or Ctrl-C the others finish their image and end
+    finally:
+        if bar:
+            bar.close()
 
 
-def _finished(root, split, index, image_size):
-    name = f"{index:06d}"
-    image, label = root / "images" / split / f"{name}.png", root / "labels" / split / f"{name}.txt"
-    if not (image.is_file() and label.is_file()):
-        return False
+def _cores():
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _bar(total):
     try:
-        with Image.open(image) as picture:
-            picture.load()
-            return picture.size == (image_size, image_size)
-    except OSError:
-        return False
+        from tqdm.auto import tqdm
+    except ModuleNotFoundError:
+        return None
+    return tqdm(total=total, desc="airfield", unit="image")
 
 
-def _write(path, content):
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
-    return path
+def _drive(root, jobs, stop, bar):
+    """Run a worker process until there are no more jobs: one line in, one image, one line back.
+
+    A plain child process, not `multiprocessing`: it needs no guard around a script's main part, forks no threads, and ends
+    by itself when its input closes, also when this process is killed.
+    """
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "vil_lite.data.airfield", str(root)]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, text=True, env={**os.environ, "PYTHONPATH": path}, **pipes) as child:
+        for split, index in jobs:
+            with contextlib.suppress(BrokenPipeError):  # then the worker is gone, and its last words follow
+                print(split, index, file=child.stdin, flush=True)
+            if not child.stdout.readline():
+                stop.set()
+                raise RuntimeError(f"a worker stopped at {split} image {index}; call build again to go on\n{child.stderr.read()}")
+            if bar:
+                bar.update()
+            if stop.is_set():
+                return
 
 
-def _data_yaml(root, names):
-    listed = "".join(f"  {k}: {json.dumps(name)}\n" for k, name in enumerate(names))
-    return f"path: {json.dumps(str(root))}\ntrain: images/train\nval: images/val\nnc: {len(names)}\nnames:\n{listed}"
-
-
-def _read_labels(root, split, name):
-    lines = (root / "labels" / split / f"{name}.txt").read_text().split("\n")
-    return np.array([line.split() for line in lines if line], dtype=float).reshape(-1, 5)
-
-
-def _read_picture(path, rows, names):
-    image = np.asarray(Image.open(path))
-    centre, extent = rows[:, 1:3], rows[:, 3:5]
-    boxes = np.concatenate([centre - extent / 2, centre + extent / 2], axis=1) * image.shape[0]
-    return image, boxes, [names[int(k)] for k in rows[:, 0]]
-
-
-def _bar(iterable, total, progress):
-    if not progress or not total:
-        return iterable
-    try:
-        from tqdm import tqdm
-    except ImportError:
-        return iterable
-    return tqdm(iterable, total=total, desc="airfield", unit="scene", file=sys.stdout, mininterval=1.0)
+def work(root):
+    """What a worker process does until its input closes."""
+    wanted = json.loads((root / "manifest.json").read_text())
+    for line in sys.stdin:
+        split, index = line.split()
+        make(root, wanted, split, int(index))
+        print("done", flush=True)

@@ -18,7 +18,7 @@ ROOFS = (
     (92, 112, 132),
 )
 PAINTS = ((214, 214, 210), (190, 160, 60), (70, 84, 62), (58, 72, 110), (150, 54, 46), (120, 122, 122), (40, 42, 44))
-TREES = ((38, 58, 32), (48, 66, 36), (60, 70, 40))
+TREES = ((50, 74, 40), (62, 84, 46), (74, 84, 50))
 
 
 @dataclass(frozen=True)
@@ -180,5 +180,5 @@ def _tree(rng, frame, u, v):
             (_round(frame, u - 0.2 * radius, v - 0.2 * radius, 0.55 * radius, rng, 8), _shaded(colour, 16)),
         ],
         [crown],
-        1.6 * radius,
+        1.1 * radius,
     )

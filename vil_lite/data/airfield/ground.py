@@ -9,7 +9,7 @@ from math import cos, sin
 
 import numpy as np
 
-from .raster import SUB, blend, fill, noise
+from .raster import SUB, blend, direction, fill, noise, shrink
 
 FINE = 16  # units of Frame.u and Frame.v in a pixel; also the full value of a cover
 
@@ -37,7 +37,7 @@ class Frame:
 
     def pixel(self, u, v):
         """(u, v) in metres -> (x, y) in pixels; numbers or arrays."""
-        a, b = cos(self.angle), sin(self.angle)
+        a, b = direction(self.angle)
         return self.size / 2 + (u * a - v * b) / self.metres, self.size / 2 + (u * b + v * a) / self.metres
 
     @property
@@ -146,13 +146,13 @@ def draw(rng, frame) -> Ground:
             pave(apron_texture, Area(u, u + wide, apron_start, apron_start + deep))
             pave(taxi_texture, Area(u + wide / 2 - 9, u + wide / 2 + 9, taxi_start, apron_start + 2), stand=False)
     _mark_runway(rng, frame, canvas, start, runway_end)
-    for v in {(taxi_start + taxi_end) / 2, apron_start + between(rng, 15, 30)} - set():
+    for v in ((taxi_start + taxi_end) / 2, apron_start + between(rng, 15, 30)):
         line = np.minimum(cover(frame, -far, far, v - 0.35, v + 0.35), paved)
         blend(canvas, YELLOW, line * 3 // 4)
     if rng.random() < 0.6:
         _mark_stands(rng, frame, canvas, apron_start, apron_end, paved)
     _stain(rng, frame, canvas, paved)
-    return Ground(frame, canvas, paved, areas or [Area(-far, far, -60, 60)], float(apron_end))
+    return Ground(frame, canvas, paved, areas or [Area(-far, far, -60.0, 60.0)], float(apron_end))
 
 
 def _concrete(rng, frame, coarse, grain):
@@ -163,7 +163,7 @@ def _concrete(rng, frame, coarse, grain):
     )
     for w in (frame.u, frame.v):
         near = np.minimum(w % side, side - w % side)
-        tone -= np.clip(FINE * 3 // 4 - near, 0, FINE) * int(rng.integers(1, 3))
+        tone -= np.clip(FINE * 3 // 4 - near, 0, FINE) * int(rng.integers(5, 15)) // 10
     return np.array(pick(rng, CONCRETES)) + tone[..., None]
 
 
@@ -231,5 +231,4 @@ def soft_mask(polygons, size):
     if left >= right or top >= bottom:
         return None, None
     mask = fill([p * SUB for p in polygons], (bottom - top) * SUB, (right - left) * SUB, top * SUB, left * SUB)
-    shape = mask.reshape(bottom - top, SUB, right - left, SUB).sum(axis=(1, 3), dtype=np.int32)
-    return (slice(top, bottom), slice(left, right)), shape
+    return (slice(top, bottom), slice(left, right)), shrink(mask.view(np.uint8))

@@ -86,7 +86,7 @@ def _place_group(rng, land, plan, name, plane, count):
         left = count - (len(plan.placed) - before)
         if left <= 0:
             return
-        area = pick(rng, land.areas)
+        area = pick(rng, land.areas if rng.random() < 0.25 else [a for a in land.areas if not a.narrow] or land.areas)
         heading, along = _row_heading(rng, area, plane)
         v = (area.v0 + area.v1) / 2 + between(rng, -0.5, 0.5) * max(
             area.v1 - area.v0 - 0.9 * max(plane.length, plane.span), 0
@@ -95,7 +95,7 @@ def _place_group(rng, land, plan, name, plane, count):
         u = max(area.u0, -frame.reach) + between(rng, 0.05, 0.8) * (
             min(area.u1, frame.reach) - max(area.u0, -frame.reach)
         )
-        for k in range(left):
+        for k in range(min(left, 3) if area.narrow else left):
             nudge = between(rng, -1, 1)
             if u + k * step > area.u1 - 0.3 * along:
                 break
@@ -122,17 +122,17 @@ def _is_paved(land, u, v):
 
 
 def _try(plan, candidate, crowded):
-    """Add the candidate if it is free there: never on clutter, over another aircraft by a fifth at most and if `crowded`."""
+    """Add the candidate if it is free there, with some metres around it.  `crowded`: it may cover another, by a fifth at most."""
     mask, top, left = silhouette(candidate.plane, candidate.pose, candidate.turn)
     size = plan.taken.shape[0]
     inner = mask[max(-top, 0) : max(size - top, 0), max(-left, 0) : max(size - left, 0)]
     area, seen = np.count_nonzero(mask), np.count_nonzero(inner)
     if seen < 0.47 * area or seen < 12:  # a little above MIN_VISIBLE: whole pixels count only roughly
         return False
-    top, left = max(top, 0), max(left, 0)
+    corner, top, left = (top, left), max(top, 0), max(left, 0)
     target = plan.taken[top : top + inner.shape[0], left : left + inner.shape[1]]
     under = target[inner]
-    if (under < 0).any():
+    if (under < 0).any() or (not crowded and _touches(plan.taken, mask, *corner, round(2.5 / candidate.pose.metres))):
         return False
     hits = np.bincount(under, minlength=1)
     for k in np.nonzero(hits)[0]:
@@ -150,3 +150,14 @@ def _try(plan, candidate, crowded):
     plan.seen.append(seen)
     target[inner] = len(plan.placed)
     return True
+
+
+def _touches(taken, mask, top, left, margin):
+    """True when something is nearer than `margin` pixels to the mask, along rows, columns and diagonals."""
+    wide = np.pad(mask, margin)
+    for axis in (0, 1):
+        wide = np.logical_or.reduce([np.roll(wide, step, axis) for step in (-margin, -(margin // 2), 0, margin // 2, margin)])
+    top, left, size = top - margin, left - margin, taken.shape[0]
+    inner = wide[max(-top, 0) : max(size - top, 0), max(-left, 0) : max(size - left, 0)]
+    top, left = max(top, 0), max(left, 0)
+    return bool(taken[top : top + inner.shape[0], left : left + inner.shape[1]][inner].any())

@@ -10,11 +10,12 @@ from . import clutter, ground, sprite
 from .aircraft import CLASSES
 from .ground import between
 from .placement import place
-from .raster import SUB, blend, blur, outline, simplify
+from .raster import SUB, blend, blur, direction, outline, simplify
 
 SPLITS = ("train", "val")
 MIN_VISIBLE = 0.4  # an aircraft of which less would be seen is not put there at all, so nothing drawn goes unlabelled
 METRES = (0.8, 1.6)  # of a pixel, drawn anew for each scene
+ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.int32)  # binary ones of each byte
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Scene:
         found = []
         for k, (x0, y0, x1, y1) in enumerate((self.boxes * SUB).round().astype(int)):
             corners = outline(self.owners[y0:y1, x0:x1] == k + 1) + (x0, y0)
-            found.append(simplify(corners / SUB, 1 / SUB))
+            found.append(simplify(corners) / SUB)
         return found
 
 
@@ -134,8 +135,7 @@ def _camera(rng, canvas):
     for _ in range(int(rng.integers(0, 3))):
         canvas = blur(canvas)
     # the sum of eight random bits is nearly Gaussian, with standard deviation √2
-    bits = np.unpackbits(np.frombuffer(rng.bytes(canvas.size), dtype=np.uint8)).reshape(*canvas.shape, 8)
-    bell = bits.sum(axis=-1, dtype=np.int32) - 4
+    bell = ONES[np.frombuffer(rng.bytes(canvas.size), dtype=np.uint8)].reshape(canvas.shape) - 4
     return np.clip(canvas + (bell * int(rng.integers(12, 64)) >> 4), 0, 255).astype(np.uint8)
 
 
@@ -166,7 +166,7 @@ def _labelled(image, placed, sprites, metres, names):
 
 
 def _turned_box(x, y, heading):
-    a, b = cos(heading), sin(heading)
+    a, b = direction(heading)
     forward, right = x * a + y * b, y * a - x * b
     edge = (abs(a) + abs(b)) / (2 * SUB)  # from the centre of a sub-pixel to its farthest point
     f0, f1, r0, r1 = forward.min() - edge, forward.max() + edge, right.min() - edge, right.max() + edge

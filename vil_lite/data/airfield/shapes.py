@@ -1,11 +1,13 @@
 """From a row of the table to polygons in metres: what is seen from above, and what throws a shadow."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import cos, pi, radians, sin, tan
 
 import numpy as np
 
 from .aircraft import Aircraft, Surface
+from .raster import turned
 
 # Half outlines of bodies: (fraction of the length from the nose, fraction of half the width)
 BODIES = {
@@ -59,7 +61,7 @@ DEFAULT_GLASS = (0.018, 0.05, 0.62)
 
 @dataclass(frozen=True)
 class Part:
-    """kind: colour role (scene.PALETTE_ROLES).  outline: (N, 2) metres, x forward of the middle, y to the right, positive order.
+    """kind: colour role (sprite.ROLES).  outline: (N, 2) metres, x forward of the middle, y to the right, positive order.
     heights: (N,) metres above ground, for the shadow.  solid: seen from above and part of the silhouette (else shadow only)."""
 
     kind: str
@@ -68,8 +70,13 @@ class Part:
     solid: bool = True
 
 
-def parts(plane: Aircraft, turn: float = 0.0) -> list[Part]:
+def parts(plane: Aircraft, turn: float = 0.0) -> tuple[Part, ...]:
     """All parts of one aircraft, lowest first.  turn: azimuth of rotor blades in radians."""
+    return _parts(plane, turn if plane.rotors else 0.0)
+
+
+@lru_cache(maxsize=64)
+def _parts(plane, turn):
     found: list[Part] = []
 
     def add(kind, points, height=plane.height, solid=True, mirror=True):
@@ -77,9 +84,9 @@ def parts(plane: Aircraft, turn: float = 0.0) -> list[Part]:
         for side in (1, -1) if mirror else (1,):
             outline = np.stack([plane.length / 2 - points[:, 0], side * points[:, 1]], axis=1)
             heights = np.broadcast_to(np.asarray(height, dtype=np.float64), len(points))
-            x, y = outline[:, 0], outline[:, 1]
-            if np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) < 0:
-                outline, heights = outline[::-1], heights[::-1]
+            upright = turned(outline)
+            if upright is not outline:
+                outline, heights = upright, heights[::-1]
             name = kind if kind not in ("body", "wing") else f"{kind}_{'right' if side > 0 else 'left'}"
             found.append(Part(name, outline, heights, solid))
 
@@ -114,7 +121,7 @@ def parts(plane: Aircraft, turn: float = 0.0) -> list[Part]:
         if rotor.blades == 0:  # the dish of a radar, with its dark stripe
             add("dome", _disc(rotor.x, rotor.y, rotor.diameter / 2), plane.height + 4, mirror=False)
             add("stripe", _turned_bar(rotor, turn, 0.12), plane.height + 4, mirror=False)
-    return found
+    return tuple(found)
 
 
 def _add_fin(add, plane, fin):

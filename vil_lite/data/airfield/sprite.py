@@ -7,7 +7,7 @@ import numpy as np
 
 from .aircraft import Aircraft
 from .ground import between, pick
-from .raster import SUB, fill, turned
+from .raster import SUB, direction, fill, shrink, turned
 from .shapes import parts
 
 ROLES = (
@@ -52,7 +52,7 @@ class Pose:
 
     def pixels(self, outline):
         """(N, 2) metres (forward, right) -> (N, 2) pixels (x, y)."""
-        a, b = cos(self.heading) / self.metres, sin(self.heading) / self.metres
+        a, b = (w / self.metres for w in direction(self.heading))
         forward, right = outline[:, 0], outline[:, 1]
         return np.stack([self.x + forward * a - right * b, self.y + forward * b + right * a], axis=1)
 
@@ -154,13 +154,7 @@ def paint(canvas, sprite: Sprite):
     height, width = sprite.roles.shape[0] // SUB, sprite.roles.shape[1] // SUB
     colour = sprite.palette[sprite.roles]
     colour[sprite.roles == 0] = 0
-    blocks = (
-        colour.reshape(height, SUB, width * SUB, 3)
-        .sum(axis=1, dtype=np.int32)
-        .reshape(height, width, SUB, 3)
-        .sum(axis=2)
-    )
-    cover = (sprite.roles > 0).reshape(height, SUB, width, SUB).sum(axis=(1, 3), dtype=np.int32)
+    blocks, cover = shrink(colour), shrink((sprite.roles > 0).view(np.uint8))
     y0, x0 = max(sprite.top, 0), max(sprite.left, 0)
     y1, x1 = min(sprite.top + height, size), min(sprite.left + width, size)
     inner = (slice(y0 - sprite.top, y1 - sprite.top), slice(x0 - sprite.left, x1 - sprite.left))

@@ -1,0 +1,206 @@
+"""One budget for all, finished runs kept, killed runs resumed, statistics that agree with ultralytics' own."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils.metrics import ap_per_class
+
+from vil_lite.yolo import compare as comparing
+from vil_lite.yolo.controls import control_names, control_yaml
+from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
+
+
+def size(yaml):
+    return sum(p.numel() for p in DetectionModel(yaml, verbose=False).parameters())
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """YAMLs of two very small detectors, one with ViL; their names do not matter, their files do."""
+    folder = tmp_path_factory.mktemp("tiny")
+    head = "nc: 2\nscales:\n  n: [0.33, 0.125, 128]\n"
+    paths = []
+    for name, block in (("yolov8n-a", "C2f, [512, True]"), ("yolov8n-b", "C2fViL, [512, {version: 2}]")):
+        path = folder / f"{name}.yaml"
+        path.write_text(
+            head + f"""backbone:
+  - [-1, 1, Conv, [256, 3, 2]]
+  - [-1, 1, Conv, [256, 3, 2]]
+  - [-1, 1, Conv, [512, 3, 2]]
+  - [-1, 1, {block}]
+  - [-1, 1, Conv, [512, 3, 2]]
+head:
+  - [[3, 4], 1, Detect, [nc]]
+"""
+        )
+        paths.append(str(path))
+    return paths
+
+
+def command(tiny, toy_data, folder, **changes):
+    values = {"models": ",".join(tiny), "data": toy_data, "epochs": 2, "seeds": "0,1", "imgsz": 64, "batch": 8,
+              "threads": 1, "resamples": 20, "folder": folder, "mosaic": 0.0, **changes}
+    return [sys.executable, "-m", "vil_lite.yolo", "compare", *(f"{key}={value}" for key, value in values.items())]
+
+
+@pytest.fixture(scope="module")
+def compared(tiny, toy_data, tmp_path_factory):
+    """The folder of a comparison that was killed within its first run, and its output after it was called again."""
+    folder = tmp_path_factory.mktemp("comparison")
+    line = command(tiny, toy_data, folder, epochs=3)
+    process = subprocess.Popen(line, start_new_session=True)
+    last = folder / "runs/yolov8n-a-seed0/weights/last.pt"
+    deadline = time.time() + 120
+    while not last.exists():
+        assert process.poll() is None and time.time() < deadline, "the run ended before it could be killed"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "yolov8n-a-seed0.json").exists()
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done.stdout, json.loads((folder / "comparison.json").read_text()), line
+
+
+def test_a_killed_comparison_goes_on_and_ends_with_everything(compared, tiny):
+    folder, printed, result, _ = compared
+    assert list(result["models"]) == tiny and result["seeds"] == [0, 1]
+    for model in result["models"].values():
+        assert [run["seed"] for run in model["runs"]] == [0, 1]
+        for run in model["runs"]:
+            assert len(run["curves"]["metrics/mAP50-95(B)"]) == 3 and run["curves"]["epoch"] == [1, 2, 3]
+            assert run["cost"]["train_s"] > 0 and run["cost"]["memory_mb"] > 50 and run["cost"]["latency_ms"] > 0
+            assert run["device"].endswith("1 threads") and set(run["versions"]) >= {"torch", "ultralytics"}
+        mean = np.mean([run["metrics"]["mAP50-95"] for run in model["runs"]])
+        assert model["metrics"]["mAP50-95"]["mean"] == pytest.approx(mean)
+    first, *others = [run for model in result["models"].values() for run in model["runs"]]
+    assert first["resumed_after"] in ([1], [2], []) and all(run["resumed_after"] == [] for run in others)
+    assert "mAP50-95" in printed and result["budget"]["threads"] == 1 and result["budget"]["settings"] == {"mosaic": 0.0}
+    gap = result["differences_mAP50-95"][tiny[1]]
+    assert gap["low"] <= gap["high"] and "epochs=3" in result["command"] and "mosaic=0.0" in result["command"]
+
+
+def test_the_class_table_has_ultralytics_layout(compared, toy_data):
+    _, _, result, _ = compared
+    for model in result["models"].values():
+        for run in model["runs"]:
+            assert list(run["classes"][0]) == ["class", "images", "instances", "precision", "recall", "mAP50", "mAP50-95"]
+            counts = [(row["class"], row["images"], row["instances"]) for row in run["classes"]]
+            assert counts == [("all", 8, 16), ("disc", 8, 8), ("square", 8, 8)]
+            every, *rows = run["classes"]
+            for key in ("precision", "recall", "mAP50", "mAP50-95"):
+                assert every[key] == pytest.approx(np.mean([row[key] for row in rows]))
+
+
+def test_a_finished_comparison_trains_nothing_again(compared):
+    folder, _, before, line = compared
+    times = {path.name: path.stat().st_mtime_ns for path in folder.glob("yolov8n-*")}
+    start = time.perf_counter()
+    subprocess.run(line, check=True, capture_output=True)
+    assert time.perf_counter() - start < 60
+    assert {path.name: path.stat().st_mtime_ns for path in folder.glob("yolov8n-*")} == times
+    assert json.loads((folder / "comparison.json").read_text())["models"] == before["models"]
+
+
+def test_another_budget_in_the_same_folder_is_refused(compared, tiny, toy_data):
+    folder, _, _, _ = compared
+    with pytest.raises(ValueError, match="epochs: 3 there, 9 asked for"):
+        comparing.compare(tiny, toy_data, folder, epochs=9, imgsz=64, batch=8, mosaic=0.0)
+    done = subprocess.run(command(tiny, toy_data, folder, batch=4), capture_output=True, text=True)
+    assert done.returncode != 0 and "batch: 8 there, 4 asked for" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_failing_run_shows_why(tiny, toy_data, tmp_path):
+    done = subprocess.run(command(tiny[:1], toy_data, tmp_path / "x", optimizer="Adamm"), capture_output=True, text=True)
+    assert done.returncode != 0 and "yolov8n-a-seed0 failed" in done.stderr and "Adamm" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["models=yolov8n", "epochs=3"], "needs data, folder"),
+        (["models=yolov8n", "data=d.yaml", "folder=f", "epochs=3", "fast"], "KEY=VALUE"),
+        (["models=yolov8n,yolov8n", "data=d.yaml", "folder=f", "epochs=3"], "nothing twice"),
+        (["models=yolov8n-val", "data=d.yaml", "folder=f", "epochs=3"], "did you mean 'yolov8n-vil'"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        comparing.main(arguments)
+
+
+def test_a_torn_checkpoint_counts_as_none(trained, tmp_path):
+    whole = (trained / "weights/last.pt").read_bytes()
+    (tmp_path / "last.pt").write_bytes(whole[: len(whole) // 2])
+    assert comparing._epochs_of(tmp_path / "last.pt") is None
+    assert comparing._epochs_of(trained / "weights/last.pt") == math.inf
+
+
+def test_of_an_epoch_written_twice_the_second_counts(tmp_path):
+    with (tmp_path / "results.csv").open("w") as lines:
+        csv.writer(lines).writerows([["epoch", " loss"], [1, 4.0], [2, 3.0], [2, 2.5], [3, 2.0]])
+    assert comparing._curves(tmp_path / "results.csv") == {"epoch": [1, 2, 3], "loss": [4.0, 2.5, 2.0]}
+
+
+@pytest.mark.parametrize("name", [name for name in control_names() if name[6] in "ns"])
+def test_controls_have_the_parameters_of_the_vil_model(name):
+    scale = name[6]
+    wanted = size(comparing.yaml_of(f"yolov8{scale}-vil"))
+    assert size(control_yaml(name)) == pytest.approx(wanted, rel=0.005)
+    model = DetectionModel(control_yaml(name), verbose=False).eval()
+    kind = {"c2f-equal": "C2f", "attention": "C2fPSA"}[name.split("-", 1)[1]]
+    assert [type(model.model[row]).__name__ for row in (4, 6, 8)] == ["C2f", kind, kind]
+    with torch.no_grad():
+        assert model(torch.rand(1, 3, 64, 96))[0].shape[1] == 84
+
+
+def invented(rng, images=40, classes=5):
+    """Detections and truths with plenty of luck in them."""
+    true = rng.integers(0, images, 120)
+    count, kinds = 900, rng.integers(0, classes, 120).astype(float)
+    quality = rng.random(count)
+    return {
+        "conf": rng.random(count).round(3), "pred_cls": rng.integers(0, classes, count).astype(float),
+        "image": rng.integers(0, images, count), "tp": quality[:, None] > np.linspace(0.6, 1, 10)[None],
+        "target_cls": kinds, "target_image": true,
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_average_precision_is_that_of_ultralytics_also_of_repeated_images(seed):
+    rng = np.random.default_rng(seed)
+    run = invented(rng)
+    run["conf"] = rng.permutation(len(run["conf"])) / 1000  # no ties: their order is anybody's guess
+    wanted = ap_per_class(run["tp"], run["conf"], run["pred_cls"], run["target_cls"])[5]
+    assert np.allclose(average_precisions(run), wanted, atol=1e-9)
+
+    weights = rng.integers(0, 3, 40)
+    seen, true = weights[run["image"]], weights[run["target_image"]]
+    repeated = [np.repeat(run[key], seen, axis=0) for key in ("tp", "conf", "pred_cls")]
+    wanted = ap_per_class(*repeated, np.repeat(run["target_cls"], true))[5]
+    # a repeated detection counts at once here and one after the other there, which moves the envelope by a little
+    assert np.allclose(average_precisions(run, weights), wanted, atol=0.02)
+
+
+def test_intervals_hold_the_truth_and_tell_a_real_difference_from_none():
+    rng = np.random.default_rng(0)
+    runs = {name: [invented(np.random.default_rng(k + shift)) for k in range(3)] for name, shift in (("a", 0), ("b", 10))}
+    better = [{**run, "tp": run["tp"] | (rng.random(900) < 0.3)[:, None]} for run in runs["a"]]
+    maps = resampled_maps({**runs, "better": better}, 40, resamples=60)
+    assert maps["a"].shape == (3, 60)
+    none = paired_difference(maps["a"], maps["b"], maps["b"].mean() - maps["a"].mean())
+    real = paired_difference(maps["a"], maps["better"], maps["better"].mean() - maps["a"].mean())
+    assert none["low"] < 0 < none["high"] and real["low"] > 0 and real["share_above_0"] == 1
+    assert real["low"] < real["difference"] < real["high"]
+    again = paired_difference(maps["a"], maps["a"], 0.0)
+    assert again["low"] < 0 < again["high"], "seeds are drawn independently, so a model differs from itself by chance"

@@ -1,0 +1,323 @@
+"""Train several models under one budget and compare them; every finished run is a file of its own.
+
+    python -m vil_lite.yolo compare models=yolov8n,yolov8n-vil data=data.yaml epochs=40 seeds=0,1,2 folder=comparison
+
+    folder/plan.json                    the budget: data (a digest of its labels), epochs, image size, batch, threads, settings
+    folder/runs/MODEL-seedN/, .log      ultralytics' own files; a run that was cut goes on from weights/last.pt
+    folder/MODEL-seedN.json, .npz       one finished run: metrics, curves, cost; detections on each image
+    folder/comparison.json              everything together, with bootstrap intervals of the differences
+
+Each run is a process of its own with a fixed number of threads, so that its memory can be measured and its result repeats.
+The weights that are compared are those after the last epoch: choosing an epoch by the images it is reported on would flatter
+every model.  Call the same command again to go on after a kill, also on another machine to which folder was copied, or with
+more models or seeds to add them.  A run that went on after a kill saw other random augmentations than one in one piece: its
+result names the epochs at which it went on.
+"""
+
+import csv
+import hashlib
+import json
+import os
+import platform
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from ultralytics import YOLO
+from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.models.yolo.detect import DetectionValidator
+from ultralytics.nn import tasks
+from ultralytics.utils import torch_utils
+
+from vil_lite.complexity import flops, latency
+from vil_lite.yolo.block import suggest
+from vil_lite.yolo.controls import control_names, control_yaml
+from vil_lite.yolo.models import SCALES, available, model_yaml
+from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
+from vil_lite.yolo.training import train_settings
+
+STOCK = [f"yolov8{scale}" for scale in SCALES]
+KEEP = 0.01  # detections with a lower score are not kept for the bootstrap: they hardly move the area under the curve
+
+
+def yaml_of(name):
+    """The model YAML of a name: a plain YOLOv8, a ViL variant, a control of equal parameters, or a YAML file."""
+    if str(name).endswith(".yaml") and Path(name).is_file():
+        return str(Path(name).resolve())
+    known = [*STOCK, *available(), *control_names()]
+    if name not in known:
+        raise ValueError(f"models: no model {name!r}{suggest(name, known)}; there are {', '.join(known)} and YAML files")
+    return f"{name}.yaml" if name in STOCK else control_yaml(name) if name in control_names() else model_yaml(name)
+
+
+def compare(models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, threads=1, resamples=300, **settings):
+    """Train every model with every seed, as far as that is not done yet, and return the comparison (also in its JSON file).
+
+    models: names (see `yaml_of`), the first is the one that others are compared with.   data: path of a data.yaml.
+    folder: where everything is kept.   epochs, seeds, imgsz, batch, threads: the budget, the same for all.
+    resamples: of the bootstrap.   settings: more arguments for ultralytics' train.
+    Raises ValueError for unknown models and when folder holds runs of another budget, RuntimeError (with the end of its log)
+    when a run fails.
+    """
+    models, seeds, folder = list(models), list(seeds), Path(folder).expanduser().resolve()
+    if not models or not seeds or len(set(models)) < len(models) or len(set(seeds)) < len(seeds):
+        raise ValueError(f"models and seeds must name something, and nothing twice; got {models} and {seeds}")
+    for name in models:
+        yaml_of(name)
+    budget = {"labels": _digest(data), "epochs": epochs, "imgsz": imgsz, "batch": batch, "threads": threads, "settings": settings}
+    _claim(folder, budget)
+    data = str(Path(data).resolve())
+    for seed in seeds:  # seed by seed: after each round all models have had the same
+        for name in models:
+            if not _result(folder, name, seed).is_file():
+                _start(folder, name, seed, data, threads)
+    return summarise(folder, models, seeds, data, resamples)
+
+
+def _digest(data):
+    """What identifies a data set wherever it lies: a digest of its label files with their names, for train and val."""
+    found, digest = check_det_dataset(str(data), autodownload=False), hashlib.sha256()
+    for split in ("train", "val"):
+        folders = found[split] if isinstance(found[split], list) else [found[split]]
+        images = sorted(p for folder in folders for p in Path(folder).rglob("*") if p.suffix[1:].lower() in IMG_FORMATS)
+        for label in map(Path, img2label_paths([str(p) for p in images])):
+            digest.update(f"{split} {label.name}\n".encode() + (label.read_bytes() if label.is_file() else b""))
+    return digest.hexdigest()[:16]
+
+
+def _claim(folder, budget):
+    """Record the budget in folder, or compare it with the one that is there."""
+    plan = folder / "plan.json"
+    if plan.is_file():
+        there = json.loads(plan.read_text())
+        other = [f"{k}: {there.get(k)!r} there, {v!r} asked for" for k, v in budget.items() if there.get(k) != v]
+        if other:
+            raise ValueError(f"folder {folder} holds runs of another budget ({'; '.join(other)}): choose another folder")
+    else:
+        (folder / "runs").mkdir(parents=True, exist_ok=True)
+        _write(plan, budget)
+
+
+def _label(name, seed):
+    return f"{Path(name).stem}-seed{seed}"
+
+
+def _result(folder, name, seed):
+    return folder / f"{_label(name, seed)}.json"
+
+
+def _start(folder, name, seed, data, threads):
+    """One run in a process of its own; its output goes to a log beside the result."""
+    log = folder / "runs" / f"{_label(name, seed)}.log"
+    log.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "vil_lite.yolo", "compare", "--run", str(folder), str(name), str(seed), data]
+    print(f"{_label(name, seed)} ...", end=" ", flush=True)
+    with log.open("a") as output:
+        done = subprocess.run(
+            command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": str(threads)}
+        )
+    if done.returncode or not _result(folder, name, seed).is_file():
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+        raise RuntimeError(f"{_label(name, seed)} failed; call again to go on.  The end of {log}:\n{tail}")
+    run = json.loads(_result(folder, name, seed).read_text())
+    print(f"mAP50-95 {run['metrics']['mAP50-95']:.3f}, {run['cost']['train_s']:.0f} s", flush=True)
+
+
+def run(folder, name, seed, data):
+    """Train one model with one seed, or go on where that stopped, then validate and measure it.  Called in a fresh process."""
+    folder, plan = Path(folder), {"data": data, **json.loads((Path(folder) / "plan.json").read_text())}
+    torch_utils.NUM_THREADS = plan["threads"]  # ultralytics sets this many whenever it selects the CPU
+    torch.set_num_threads(plan["threads"])
+    place, notes = folder / "runs" / _label(name, seed), folder / "runs" / f"{_label(name, seed)}.json"
+    last = place / "weights" / "last.pt"
+    epoch = _epochs_of(last) if last.is_file() else None
+    if epoch is None:  # nothing usable yet: from the beginning
+        shutil.rmtree(place, ignore_errors=True)
+        notes.unlink(missing_ok=True)
+    state = json.loads(notes.read_text()) if notes.is_file() else {"train_s": 0.0, "resumed_after": []}
+    if epoch is None or epoch < plan["epochs"]:
+        _train(plan, place, name, seed, epoch, state, notes)
+    found = _validate(last, plan)
+    np.savez_compressed(folder / f"{_label(name, seed)}.npz", **found.pop("kept"))
+    cost = {**_cost(last, plan["imgsz"]), "train_s": state["train_s"], "memory_mb": _peak_memory_mb()}
+    where = {"model": name, "seed": seed, "resumed_after": state["resumed_after"], "device": _device(), "versions": _versions()}
+    _write(_result(folder, name, seed), {**where, **found, "cost": cost, "curves": _curves(place / "results.csv")})
+
+
+def _train(plan, place, name, seed, epoch, state, notes):
+    """ultralytics' training, from the beginning (epoch None) or from last.pt; `notes` is kept up to date after each epoch."""
+    spent, start = state["train_s"], time.perf_counter()
+
+    def note(_):
+        state["train_s"] = spent + time.perf_counter() - start
+        _write(notes, state)
+
+    model = YOLO(place / "weights" / "last.pt" if epoch else yaml_of(name))
+    model.add_callback("on_model_save", note)
+    if epoch:
+        state["resumed_after"].append(epoch)
+        model.train(resume=True, data=plan["data"], save_dir=str(place))
+    else:
+        model.train(**_arguments(plan, place, seed))
+
+
+def _arguments(plan, place, seed):
+    chosen = {"data": plan["data"], "epochs": plan["epochs"], "imgsz": plan["imgsz"], "seed": seed, "device": "cpu",
+              "project": str(place.parent), "name": place.name, "exist_ok": True, "patience": 0, "verbose": False}  # fmt: skip
+    return train_settings(plan["batch"], **{**chosen, **plan["settings"]})
+
+
+def _epochs_of(checkpoint):
+    """How many epochs a last.pt has behind it; None when it cannot be read (the process died while writing it)."""
+    try:
+        epoch = tasks.torch_safe_load(checkpoint)[0]["epoch"]
+    except Exception:  # noqa: BLE001 - a torn file raises whatever its first torn byte leads to
+        return None
+    return np.inf if epoch == -1 else epoch + 1  # ultralytics writes -1 into the checkpoint of a finished training
+
+
+class _Keeping(DetectionValidator):
+    """ultralytics' validator, which keeps what it found on each image before its statistics are cleared."""
+
+    def get_stats(self):
+        self.kept = {key: list(values) for key, values in self.metrics.stats.items()}
+        return super().get_stats()
+
+
+def _validate(checkpoint, plan):
+    """Metrics and the per-class table in ultralytics' layout, and what was found on each image, of a checkpoint."""
+    arguments = {"data": plan["data"], "imgsz": plan["imgsz"], "batch": plan["batch"], "device": "cpu", "workers": 0}
+    arguments |= {"plots": False, "rect": False, "mode": "val", "model": str(checkpoint)}
+    validator = _Keeping(args=arguments, save_dir=checkpoint.parents[1] / "validation")
+    validator(model=YOLO(checkpoint).model.float())
+    metrics = validator.metrics
+    every = dict(zip(("precision", "recall", "mAP50", "mAP50-95"), map(float, metrics.mean_results()), strict=True))
+    images, instances = len(validator.kept["target_cls"]), int(metrics.nt_per_class.sum())
+    rows = [{"class": "all", "images": images, "instances": instances, **every}]
+    for k, index in enumerate(metrics.ap_class_index):
+        counts = {"images": int(metrics.nt_per_image[index]), "instances": int(metrics.nt_per_class[index])}
+        scores = dict(zip(every, map(float, metrics.class_result(k)), strict=True))
+        rows.append({"class": metrics.names[index], **counts, **scores})
+    return {"metrics": every, "classes": rows, "kept": _flat(validator.kept)}
+
+
+def _flat(kept):
+    """Lists of one array an image -> arrays of all detections and all true boxes, with the number of their image."""
+    image = np.repeat(np.arange(len(kept["conf"])), [len(c) for c in kept["conf"]])
+    flat = {key: np.concatenate(kept[key]) for key in ("tp", "conf", "pred_cls", "target_cls")}
+    sure = flat["conf"] >= KEEP
+    true = np.repeat(np.arange(len(kept["target_cls"])), [len(c) for c in kept["target_cls"]])
+    detections = {"tp": flat["tp"][sure].astype(bool), "conf": flat["conf"][sure], "pred_cls": flat["pred_cls"][sure],
+                  "image": image[sure]}  # fmt: skip
+    return {**detections, "target_cls": flat["target_cls"], "target_image": true, "images": len(kept["conf"])}
+
+
+def _cost(checkpoint, imgsz):
+    """Parameters as trained; GFLOPs (matrix products and convolutions, counted as they run) and latency of the fused model."""
+    model = YOLO(checkpoint).model.float()
+    trained = sum(p.numel() for p in model.parameters())
+    model = model.fuse(verbose=False).eval()
+    x = torch.rand(1, 3, imgsz, imgsz)
+    with torch.no_grad():
+        seconds = latency(model, x, repeats=9)
+    return {"parameters": trained, "gflops": 2 * flops(model, x, counting="torch") / 1e9, "latency_ms": 1000 * seconds}
+
+
+def _peak_memory_mb():
+    """The most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+
+
+def _curves(path):
+    """Columns of ultralytics' results.csv; of an epoch that was written twice, around a kill, the second counts."""
+    with path.open() as lines:
+        rows = {int(row["epoch"]): row for row in csv.DictReader(lines, skipinitialspace=True)}
+    last = [rows[epoch] for epoch in sorted(rows)]
+    return {name.strip(): [float(row[name]) for row in last] for name in last[0]}
+
+
+def summarise(folder, models, seeds, data, resamples=300):
+    """Put finished runs together, write folder/comparison.json and return its content."""
+    folder, together = Path(folder), {}
+    for name in models:
+        runs = [json.loads(_result(folder, name, seed).read_text()) for seed in seeds]
+        spread = {key: _spread([run["metrics"][key] for run in runs]) for key in runs[0]["metrics"]}
+        together[name] = {"metrics": spread, "runs": runs}
+    budget = json.loads((folder / "plan.json").read_text())
+    result = {
+        "command": _command(models, seeds, data, folder, resamples, **budget), "device": _device(), "versions": _versions(),
+        "budget": budget, "seeds": list(seeds), "models": together, **_differences(folder, models, seeds, resamples),
+    }  # fmt: skip
+    _write(folder / "comparison.json", result)
+    return result
+
+
+def _command(models, seeds, data, folder, resamples, labels, settings, **budget):
+    """The line that does the same in a shell."""
+    lists = {"models": ",".join(map(str, models)), "seeds": ",".join(map(str, seeds))}
+    given = {**lists, "data": data, "folder": folder, "resamples": resamples, **budget, **settings}
+    return shlex.join(["python", "-m", "vil_lite.yolo", "compare", *(f"{key}={value}" for key, value in given.items())])
+
+
+def _spread(values):
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+
+
+def _differences(folder, models, seeds, resamples):
+    """Every model against the first: the difference of mean mAP50-95 with its bootstrap interval."""
+    kept = {name: [dict(np.load(folder / f"{_label(name, seed)}.npz")) for seed in seeds] for name in models}
+    images = int(kept[models[0]][0]["images"])
+    maps = resampled_maps(kept, images, resamples)
+    whole = {name: np.mean([average_precisions(run).mean() for run in runs]) for name, runs in kept.items()}
+    first = models[0]
+    gaps = {name: paired_difference(maps[first], maps[name], whole[name] - whole[first]) for name in models[1:]}
+    return {"images": images, "resamples": resamples, "compared_with": first, "differences_mAP50-95": gaps}
+
+
+def _device():
+    return f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+
+
+def _versions():
+    return {"python": platform.python_version(), **{p: version(p) for p in ("torch", "ultralytics", "numpy")}}
+
+
+def _write(path, content):
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(part, path)
+
+
+def main(arguments):
+    """The command line: KEY=VALUE as ultralytics writes it; lists with commas."""
+    if arguments[:1] == ["--run"]:
+        return run(arguments[1], arguments[2], int(arguments[3]), arguments[4])
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    needed = [key for key in ("models", "data", "folder", "epochs") if not given.get(key)]
+    if needed or any("=" not in argument for argument in arguments):
+        raise ValueError(f"compare takes KEY=VALUE and needs {', '.join(needed) or 'a value behind each key'}; for example "
+                         "models=yolov8n,yolov8n-vil data=data.yaml epochs=40 seeds=0,1,2 folder=comparison")  # fmt: skip
+    values = {key: _value(value) for key, value in given.items()}
+    values["models"] = given["models"].split(",")
+    values["seeds"] = [int(seed) for seed in given.get("seeds", "0,1,2").split(",")]
+    result = compare(**{**values, "data": given["data"], "folder": given["folder"]})
+    for name, model in result["models"].items():
+        score, cost = model["metrics"]["mAP50-95"], model["runs"][0]["cost"]
+        spread = "" if score["std"] is None else f" ± {score['std']:.3f}"
+        print(f"{name:20} mAP50-95 {score['mean']:.3f}{spread}  {cost['parameters'] / 1e6:.2f} M  {cost['gflops']:.2f} GFLOPs")
+    for name, gap in result["differences_mAP50-95"].items():
+        print(f"{name} - {result['compared_with']}: {gap['difference']:+.3f}  [{gap['low']:+.3f}, {gap['high']:+.3f}]")
+
+
+def _value(text):
+    try:
+        return json.loads(text.lower() if text in ("True", "False") else text)
+    except ValueError:
+        return text

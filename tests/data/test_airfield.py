@@ -269,7 +269,7 @@ def test_workers_need_no_main_guard_and_end_with_the_build(tmp_path):
     script.write_text("import torch; torch.ones(300, 300) @ torch.ones(300, 300)  # threads are running\n"
                       f"from vil_lite.data import airfield\n{MANY.format(root=str(tmp_path / 'set'))}\n")
     process = subprocess.Popen([sys.executable, script])
-    workers, deadline = [], time.time() + 120
+    workers, deadline = [], time.time() + 600
     while len(workers) < 2 or not any((tmp_path / "set" / "images").rglob("*.png")):
         assert process.poll() is None and time.time() < deadline, "the build ended before it could be looked at"
         workers = psutil.Process(process.pid).children()

@@ -8,9 +8,11 @@ import torch
 from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import C2f
+from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 
 from vil_lite.yolo import C2fViL, available, model_yaml
 from vil_lite.yolo.environment import cache_dir
+from vil_lite.yolo.models import TASKS
 
 
 @pytest.mark.parametrize("place", ["vil", "vil-p5", "vil-p345", "vil-neck"])
@@ -56,12 +58,52 @@ def test_forms_agree_inside_the_detector():
         torch.testing.assert_close(outputs[form], outputs["parallel"], rtol=1e-4, atol=1e-3)
 
 
+def truths(task, images=4, size=64):
+    """A batch as ultralytics' loader makes it: in each image a dark square of class 0 and a bright one of class 1."""
+    image = 0.4 + 0.2 * torch.rand(images, 3, size, size, generator=torch.Generator().manual_seed(0))
+    squares, masks = [(6, 30), (34, 60)], torch.zeros(images, size // 4, size // 4)
+    for k, (a, b) in enumerate(squares):
+        image[:, :, a:b, a:b] = k
+        masks[:, a // 4 : b // 4, a // 4 : b // 4] = k + 1
+    boxes = torch.tensor([[(a + b) / 2, (a + b) / 2, b - a, b - a] for a, b in squares]) / size
+    if task == "obb":
+        boxes = torch.cat([boxes, torch.zeros(2, 1)], dim=1)  # with their angle
+    middle = torch.cat([boxes[:, :2], 2 * torch.ones(2, 1)], dim=1)  # x, y, and 2 for visible
+    return {
+        "img": image, "bboxes": boxes.repeat(images, 1), "cls": torch.tensor([[0.0], [1.0]]).repeat(images, 1),
+        "batch_idx": torch.arange(float(images)).repeat_interleave(2), "masks": masks,
+        "keypoints": middle[:, None].repeat(images, 17, 1),
+    }
+
+
 @pytest.mark.parametrize("task", ["segment", "pose", "obb"])
-def test_other_tasks(task):
-    model = YOLO(model_yaml("yolov8n-vil", task=task))
-    assert model.task == task and type(model.model.model[6]) is C2fViL
+def test_other_heads_read_the_same_channels_and_train(task):
+    """Each head beside stock YOLOv8's: the same shapes, the same form of output, and its own loss goes down."""
+    torch.manual_seed(0)
+    model = YOLO(model_yaml("yolov8n-vil", task=task, nc=2))
+    stock = YOLO(TASKS[task].replace("yolov8", "yolov8n") + ".yaml").model
+    network = model.model
+    assert model.task == task and [type(network.model[row]) for row in (4, 6, 8)] == [C2f, C2fViL, C2fViL]
+    head, theirs = network.model[-1], tasks.parse_model({**stock.yaml, "nc": 2}, ch=3, verbose=False)[0][-1]
+    assert type(head) is type(theirs)
+    assert [p.shape for p in head.parameters()] == [p.shape for p in theirs.parameters()]
     with torch.no_grad():
-        model.model.eval()(torch.rand(1, 3, 64, 96))
+        y = network.eval()(torch.rand(2, 3, 64, 96))[0]
+    y = y[0] if isinstance(y, tuple) else y
+    assert y.shape == (2, 4 + 2 + {"segment": 32, "pose": 17 * 3, "obb": 1}[task], 8 * 12 + 4 * 6 + 2 * 3)
+
+    network.train().args = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
+    optimizer, losses, batch = torch.optim.AdamW(network.parameters(), lr=1e-3), [], truths(task)
+    for _ in range(12):
+        loss = network.loss(batch)[0].sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+    for row in (6, 8):
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.model[row].m.parameters())
+        assert any(p.grad.abs().max() > 0 for p in network.model[row].m.parameters())
 
 
 def test_the_reported_model_has_the_reported_parameters():

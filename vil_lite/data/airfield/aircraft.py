@@ -1,9 +1,12 @@
 """The 27 classes of aircraft, as one table of dimensions in metres.
 
-Lengths, spans, engine and rotor counts are the published ones of each type; chords, sweep angles and the places of parts
-along the body are read off three-view drawings and rounded, good to about half a metre.  `shapes.py` turns a row into
-polygons.  Coordinates of a row: x runs from the nose (0) to the tail, y from the centre line to the right wing tip;
-everything is mirrored to the left.
+Lengths, spans, engine and rotor counts are those that fact sheets of air forces, makers and reference works give for each
+type, to a decimetre; no source is kept number by number, and public figures differ by some decimetres (with or without
+probe, launch rails, rotors).  Chords, sweep angles and the places of parts along the body are estimates that make an
+outline recognisable; they were not measured on drawings.
+
+`shapes.py` turns a row into polygons.  Coordinates of a row: x runs from the nose (0) to the tail, y from the centre line to
+the right wing tip; everything is mirrored to the left.
 """
 
 from dataclasses import dataclass, field
@@ -153,7 +156,7 @@ AIRCRAFT = {
     "command": (
         Aircraft("VC-25", 70.7, 6.5, "liner", Surface(19.5, 59.6, 17.0, 4.0, 41, 0.42), Surface(57.5, 22.2, 9.4, 2.6, 41),
                  engines=jets(11.7, 20.8, ahead=4.6, length=6.4, width=2.7), fins=(Fin(56.0, 11.0, 10.0),), height=4.5, paints=LINER),
-        Aircraft("E-6B", 46.6, 3.8, "liner", Surface(13.8, 45.2, 10.6, 2.9, 38, 0.38), Surface(38.3, 14.0, 5.2, 1.9, 38),
+        Aircraft("E-6B", 45.8, 3.8, "liner", Surface(13.8, 45.2, 10.6, 2.9, 38, 0.38), Surface(38.3, 14.0, 5.2, 1.9, 38),
                  engines=jets(8.2, 14.3, ahead=3.6, length=4.6, width=2.3), fins=(Fin(36.5, 6.5, 7.5),), height=3.5, paints=("white",)),
         Aircraft("C-32", 47.3, 3.8, "liner", Surface(15.0, 38.0, 10.0, 1.8, 29, 0.36), Surface(39.6, 15.2, 5.2, 1.6, 33),
                  engines=jets(6.5, ahead=4.2, length=5.8, width=2.6), fins=(Fin(37.8, 7.0, 8.0),), height=3.5, paints=("whiteblue",)),

@@ -67,7 +67,7 @@ def _round(frame, u, v, radius, rng=None, corners=12):
 
 
 def _shaded(colour, light):
-    return tuple(int(np.clip(c + light, 0, 255)) for c in colour)
+    return tuple(min(max(c + light, 0), 255) for c in colour)
 
 
 def buildings(rng, land: Ground) -> list:

@@ -5,7 +5,7 @@ strips.  Only the widths, the surfaces, the angle and the place of the camera ch
 """
 
 from dataclasses import dataclass
-from math import cos, sin
+from math import ceil, cos, floor, sin
 
 import numpy as np
 
@@ -88,7 +88,7 @@ def cover(frame, u0, u1, v0, v1):
     """Cover 0..16 of every pixel by a rectangle given in metres."""
     u0, u1, v0, v1 = (frame.units(w) for w in (u0, u1, v0, v1))
     inner = np.minimum(np.minimum(frame.u - u0, u1 - frame.u), np.minimum(frame.v - v0, v1 - frame.v))
-    return np.clip(inner + FINE // 2, 0, np.clip(min(u1 - u0, v1 - v0), 0, FINE))
+    return np.clip(inner + FINE // 2, 0, min(max(min(u1 - u0, v1 - v0), 0), FINE))
 
 
 def between(rng, low, high):
@@ -104,7 +104,7 @@ def draw(rng, frame) -> Ground:
     size, far = frame.size, 2 * frame.reach
     coarse = noise(rng, size, (96, 48, 24, 12))
     grain = noise(rng, size, (6, 3, 2, 1))
-    dark, bright = (np.array(c) for c in pick(rng, LANDS))
+    dark, bright = (np.array(c, dtype=np.int32) for c in pick(rng, LANDS))
     mix = (coarse * 5 + grain * 3) // 8
     canvas = dark + (bright - dark) * mix[..., None] // 255
     if rng.random() < 0.5:  # mown in strips along the runway
@@ -164,13 +164,13 @@ def _concrete(rng, frame, coarse, grain):
     for w in (frame.u, frame.v):
         near = np.minimum(w % side, side - w % side)
         tone -= np.clip(FINE * 3 // 4 - near, 0, FINE) * int(rng.integers(5, 15)) // 10
-    return np.array(pick(rng, CONCRETES)) + tone[..., None]
+    return np.array(pick(rng, CONCRETES), dtype=np.int32) + tone[..., None]
 
 
 def _asphalt(rng, frame, coarse, grain):
     lanes = rng.integers(-6, 7, 256).astype(np.int32)
     tone = lanes[(frame.v // frame.units(4.0)) % 256] + (coarse - 128) * 18 // 256 + (grain - 128) * 16 // 256
-    return np.array(pick(rng, ASPHALTS)) + tone[..., None]
+    return np.array(pick(rng, ASPHALTS), dtype=np.int32) + tone[..., None]
 
 
 def _mark_runway(rng, frame, canvas, v0, v1):
@@ -226,8 +226,8 @@ def paint(canvas, polygons, colour, strength=16):
 def soft_mask(polygons, size):
     """(window, cover 0..16) of a union of polygons, cut to the image; (None, None) when it lies outside."""
     corners = np.concatenate(polygons)
-    left, top = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, size)
-    right, bottom = np.clip(np.ceil(corners.max(axis=0)).astype(int), 0, size)
+    left, top = (min(max(floor(w), 0), size) for w in corners.min(axis=0))
+    right, bottom = (min(max(ceil(w), 0), size) for w in corners.max(axis=0))
     if left >= right or top >= bottom:
         return None, None
     mask = fill([p * SUB for p in polygons], (bottom - top) * SUB, (right - left) * SUB, top * SUB, left * SUB)

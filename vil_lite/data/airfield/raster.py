@@ -70,7 +70,7 @@ def noise(rng, size, cells):
     for cell in cells:
         points = size // cell + 2
         lattice = rng.integers(0, 256, (points, points)).astype(np.int32)
-        where = np.arange(size)
+        where = np.arange(size, dtype=np.int32)
         near, far = where // cell, where % cell
         rows = lattice[near] * (cell - far)[:, None] + lattice[near + 1] * far[:, None]
         layer = rows[:, near] * (cell - far) + rows[:, near + 1] * far
@@ -82,10 +82,13 @@ def noise(rng, size, cells):
 
 def blend(canvas, colour, cover, full=16):
     """Paint on canvas (H, W, 3) int32, in place: colour (3,) or (H, W, 3) with cover (H, W) in 0..full."""
-    if not cover.any():
+    rows, columns = np.flatnonzero(cover.any(axis=1)), np.flatnonzero(cover.any(axis=0))
+    if not len(rows):
         return
-    cover = np.asarray(cover, dtype=np.int32)[..., None]
-    canvas += ((np.asarray(colour, dtype=np.int32) - canvas) * cover + full // 2) // full
+    window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]  # nothing changes outside
+    colour, cover = np.asarray(colour, dtype=np.int32), np.asarray(cover[window], dtype=np.int32)[..., None]
+    target = canvas[window]
+    target += (((colour[window] if colour.ndim == 3 else colour) - target) * cover + full // 2) // full
 
 
 def blur(image):

@@ -130,7 +130,7 @@ def _camera(rng, canvas):
     """Haze, light, blur and sensor noise: (S, S, 3) int32 -> uint8."""
     haze = int(rng.integers(0, 16)) + (int(rng.integers(0, 40)) if rng.random() < 0.2 else 0)  # per cent
     canvas = (canvas * (100 - haze) + np.array((176, 186, 196)) * haze) // 100
-    gain = rng.integers(230, 283) + rng.integers(-10, 11, 3)  # 256: as it is
+    gain = (rng.integers(230, 283) + rng.integers(-10, 11, 3)).astype(np.int32)  # 256: as it is
     canvas = ((canvas - 128) * gain >> 8) + 128 + int(rng.integers(-14, 15))
     for _ in range(int(rng.integers(0, 3))):
         canvas = blur(canvas)

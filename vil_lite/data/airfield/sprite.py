@@ -54,7 +54,9 @@ class Pose:
         """(N, 2) metres (forward, right) -> (N, 2) pixels (x, y)."""
         a, b = (w / self.metres for w in direction(self.heading))
         forward, right = outline[:, 0], outline[:, 1]
-        return np.stack([self.x + forward * a - right * b, self.y + forward * b + right * a], axis=1)
+        placed = np.empty_like(outline)
+        placed[:, 0], placed[:, 1] = self.x + forward * a - right * b, self.y + forward * b + right * a
+        return placed
 
 
 @dataclass(frozen=True)

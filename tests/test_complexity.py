@@ -30,6 +30,17 @@ def test_gflops_of_the_published_sizes(name, full, half):
 
 
 @pytest.mark.parametrize(
+    ("name", "full", "half"),
+    [("vil_tinyplus", 17.01, 11.09), ("vil_smallplus", 38.90, 28.29), ("vil_base", 102.81, 83.22)],
+)
+def test_gflops_at_stride_8(name, full, half):
+    with torch.device("meta"):
+        model, images = create_model(name, form="parallel", stride=8), torch.empty(1, 3, 224, 224)
+    assert flops(model, images) / 1e9 == pytest.approx(full, rel=0.01)
+    assert flops(model, images, half=True) / 1e9 == pytest.approx(half, rel=0.01)
+
+
+@pytest.mark.parametrize(
     ("design", "params_m", "gflops", "gflops_half"),
     [
         ("unidirectional", 5.889, 0.453, 0.415),

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from vil_lite import VisionLSTM, create_model, load_official_state_dict
+from vil_lite import VisionLSTM, checkpoints, create_model, layers, load_official_state_dict
+from vil_lite.checkpoints import read_state_dict
 from vil_lite.layers import resize_positions
 from vil_lite.model import POOLINGS, SIZES
 
@@ -76,15 +78,77 @@ def test_other_images_give_what_a_model_built_for_them_gives(version, size):
         assert torch.allclose(model(images), model(images))  # the second call uses the kept positions
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_every_pooling_trains(pooling):
-    model = VisionLSTM(dim=16, depth=2, image_size=32, patch_size=8, num_classes=3, pooling=pooling)
+@pytest.mark.parametrize(
+    ("pooling", "wanted"),
+    [("avg", 6.078), ("middle_patch", 6.078), ("middle_cls", 6.079), ("bilateral_avg", 6.078), ("bilateral_concat", 6.271)],
+)
+def test_parameters_of_the_classification_designs(pooling, wanted):
+    with torch.device("meta"):
+        model = VisionLSTM(image_size=192, pooling=pooling)
+    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 3) == wanted
+
+
+SMALL = {"dim": 16, "depth": 2, "image_size": 32, "patch_size": 8, "num_classes": 3}
+GRID_POOLINGS = [name for name in POOLINGS if name != "middle_cls"]  # a token between the patches: version 1 alone
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("pooling", GRID_POOLINGS)
+def test_every_pooling_trains(pooling, version):
+    trains(VisionLSTM(version=version, pooling=pooling, **SMALL))
+
+
+@pytest.mark.parametrize("options", [{"pooling": "middle_cls"}, {"layer_scale": 1e-4, "drop_path": 0.1}])
+def test_a_cls_token_layer_scale_and_drop_path_train(options):
+    torch.manual_seed(0)
+    model = VisionLSTM(**SMALL, **options)
+    trains(model)
+    if "layer_scale" in options:
+        assert all(torch.equal(block.scale, torch.full((16,), 1e-4)) for block in model.encoder.blocks)
+
+
+def trains(model):
     with torch.no_grad():  # the head starts at almost nothing
         model.head.weight.normal_()
-    logits = model(torch.randn(2, 3, 32, 32))
-    assert logits.shape == (2, 3)
+    logits = model(torch.randn(8, 3, 32, 32))
+    assert logits.shape == (8, 3)
     logits.square().sum().backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() and p.grad.any() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("pooling", "version"), [*[(name, 1) for name in POOLINGS], *[(name, 2) for name in GRID_POOLINGS]])
+def test_every_pooling_takes_the_tokens_that_its_name_says(pooling, version):
+    model = VisionLSTM(version=version, pooling=pooling, **{**SMALL, "num_classes": 0, "image_size": 40}).eval()
+    images = torch.randn(2, 3, 40, 40)  # 5 x 5 tokens: the middle of the sequence is the middle of the image
+    with torch.no_grad():
+        tokens, pooled = model.forward_features(images), model(images)
+        if pooling == "middle_cls":
+            assert tokens.shape == (2, 26, 16)
+            assert torch.equal(model.embed(images)[0][:, 12], model.cls_token.expand(2, -1))
+    first, last = tokens[:, 0], tokens[:, -1]
+    wanted = {
+        "avg": tokens.sum(1) / 25,
+        "middle_patch": tokens[:, 12],
+        "middle_cls": tokens[:, 12],
+        "bilateral_avg": (first + last) / 2,
+        "bilateral_concat": torch.cat([first, last], dim=1),
+        "first": first,
+        "last": last,
+    }
+    torch.testing.assert_close(pooled, wanted[pooling])
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"version": 2}, "3 x 3 convolution of version=2 needs a grid"),
+        ({"design": "quaddirectional"}, "reading columns, as in design='quaddirectional', needs a grid"),
+        ({"design": "alternating_quaddirectional"}, "reading columns"),
+    ],
+)
+def test_middle_cls_is_refused_where_a_grid_is_needed(options, reason):
+    with pytest.raises(ValueError, match=f"pooling='middle_cls'.*{reason}.*use pooling='middle_patch', or version=1"):
+        VisionLSTM(pooling="middle_cls", **SMALL, **options)
 
 
 def test_without_head_the_pooled_vector_comes_back():
@@ -100,6 +164,53 @@ def test_long_sequences_by_stride():
     with torch.device("meta"):
         model = create_model("vil_tiny", stride=8)
         assert model.forward_features(torch.empty(1, 3, 224, 224)).shape == (1, 729, 192)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_saved_stride_16_checkpoint_in_a_stride_8_model(version, tmp_path, monkeypatch):
+    options = {"dim": 16, "depth": 2, "version": version, "image_size": 224, "num_classes": 5}
+    short, long = VisionLSTM(stride=16, **options), VisionLSTM(stride=8, **options).eval()
+    torch.save(published_names(short), tmp_path / "stride16.th")
+    weights = read_state_dict(tmp_path / "stride16.th")
+    resizes = []
+    for module in (layers, checkpoints):
+        original = module.resize_positions
+        monkeypatch.setattr(module, "resize_positions", lambda *args, f=original: resizes.append(args) or f(*args))
+    load_official_state_dict(long, weights)
+
+    own, saved = long.state_dict(), short.state_dict()
+    positions = "pos_embed.embed"
+    assert all(torch.equal(own[key], saved[key]) for key in saved if key != positions)
+    assert saved[positions].shape == (1, 14, 14, 16) and own[positions].shape == (1, 27, 27, 16)
+    bicubic = F.interpolate(saved[positions].permute(0, 3, 1, 2), size=(27, 27), mode="bicubic")
+    assert torch.equal(own[positions], bicubic.permute(0, 2, 3, 1))
+
+    images = torch.randn(1, 3, 224, 224)
+    first = long.forward_features(images)
+    assert first.shape == (1, 729, 16) and torch.equal(first, long.forward_features(images))
+    load_official_state_dict(long, weights)  # from the saved 14 x 14 again
+    assert torch.equal(long.pos_embed.embed, own[positions]) and len(resizes) == 2  # one in each load, none in a call
+    torch.save(published_names(long), tmp_path / "stride8.th")
+    load_official_state_dict(long, read_state_dict(tmp_path / "stride8.th"))  # has its own 27 x 27
+    assert torch.equal(long.pos_embed.embed, own[positions]) and torch.equal(first, long.forward_features(images))
+
+
+def published_names(model):
+    """The model's weights under the names of the authors' stand-alone files: what load_official_state_dict undoes."""
+    token_norm, pooled_norm = ("legacy_norm", "norm") if model.version == 1 else ("norm", "legacy_norm")
+    names = {"token_norm.": f"{token_norm}.", "pooled_norm.": f"{pooled_norm}.", "layer.paths.0.": "layer."}
+    names["conv."] = "conv1d.conv." if model.version == 1 else "conv."
+    saved = {}
+    for key, value in model.state_dict().items():
+        for ours, theirs in names.items():
+            key = key.replace(ours, theirs)
+        key = key.removeprefix("encoder.")
+        if model.version == 2 and key.startswith("blocks."):
+            _, number, rest = key.split(".", 2)
+            corner = ("top_left", "bot_right")[int(number) % 2]
+            key = f"blocks.{int(number) // 2}.rowwise_from_{corner}.{rest}"
+        saved[key] = value
+    return saved
 
 
 def test_wrong_names_are_answered_with_the_right_ones():

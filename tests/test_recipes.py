@@ -90,6 +90,45 @@ def test_recipes_are_the_papers():
     assert {name for name in RECIPES if name.startswith("vil_")} <= set(SIZES)
 
 
+SHARED = {"min_lr": 1e-6, "warmup": 5, "weight_decay": 0.05, "mixup": 0.8, "cutmix": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "drop_path", "epochs", "batch_size"),
+    [
+        ("vil_tiny", 0.0, 800, 2048),
+        ("vil_tinyplus", 0.0, 800, 2048),
+        ("vil_small", 0.05, 400, 1024),
+        ("vil_smallplus", 0.05, 400, 1024),
+        ("vil_base", 0.2, 400, 2048),
+    ],
+)
+def test_every_value_of_table_5(name, drop_path, epochs, batch_size):
+    found = recipe(name)
+    share = batch_size / 1024
+    wanted = {**SHARED, "min_lr": 1e-6 * share, "lr": 1e-3 * share, "clip": 1.0, "epochs": epochs, "batch_size": batch_size}
+    assert (found.image_size, found.model, found.fit) == (224, {"drop_path": drop_path}, wanted)
+    long = recipe("long_sequence").fit
+    assert long == {**wanted, "epochs": 30, "batch_size": 1024, "lr": 1e-5, "min_lr": 1e-5, "warmup": 0, "weight_decay": 1e-8}
+
+
+def test_every_value_of_table_6():
+    first, second = recipe("deit3_tiny"), recipe("deit3_tiny_224")
+    wanted = {**SHARED, "lr": 1e-3, "clip": None, "epochs": 800, "batch_size": 1024}
+    assert (first.image_size, first.model, first.fit) == (192, {"drop_path": 0.0}, wanted)
+    assert (second.image_size, second.fit) == (224, {**wanted, "epochs": 20, "lr": 1e-5})
+
+
+def test_augmentation_of_table_5():
+    crop, flip, *_, three, jitter, normalise = augment(224).transforms
+    assert (crop.size, tuple(crop.scale), crop.interpolation.value) == ((224, 224), (0.08, 1.0), "bicubic")
+    assert flip.p == 0.5
+    assert [type(one).__name__ for one in three.transforms] == ["Grayscale", "RandomSolarize", "GaussianBlur"]
+    assert (three.transforms[1].p, tuple(three.transforms[2].sigma)) == (1.0, (0.1, 2.0))
+    assert tuple(jitter.brightness) == tuple(jitter.contrast) == tuple(jitter.saturation) == (0.7, 1.3) and jitter.hue is None
+    assert (tuple(normalise.mean), tuple(normalise.std)) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
 def test_every_recipe_is_taken_by_fit():
     import inspect
 

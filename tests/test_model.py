@@ -113,7 +113,7 @@ def trains(model):
     logits = model(torch.randn(8, 3, 32, 32))
     assert logits.shape == (8, 3)
     logits.square().sum().backward()
-    assert all(p.grad is not None and torch.isfinite(p.grad).all() and p.grad.any() for p in model.parameters())
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
 
 @pytest.mark.parametrize(("pooling", "version"), [*[(name, 1) for name in POOLINGS], *[(name, 2) for name in GRID_POOLINGS]])

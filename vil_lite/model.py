@@ -44,9 +44,10 @@ class VisionLSTM(nn.Module):
     image_size: int or (height, width) in pixels that the positions are made for; images of any other size that divides
         into patches are taken too, with positions resized.
     num_classes: 0 leaves out the head and the norm before it; the model then returns the pooled vector.
-    pooling: a name from POOLINGS; None takes the version's own (1: bilateral_avg, 2: bilateral_concat).
-    design, drop_path and further options go to ViLEncoder.
-    Raises ValueError for unknown names and for images that do not divide into patches.
+    pooling: a name from POOLINGS; None takes the version's own (1: bilateral_avg, 2: bilateral_concat).  middle_cls puts
+        a token between the patches, which leaves a sequence but no grid: version 1 and designs that read rows take it.
+    design, drop_path, layer_scale and further options go to ViLEncoder.
+    Raises ValueError for unknown names, for middle_cls where a grid is needed, for images that do not divide into patches.
     """
 
     def __init__(
@@ -68,6 +69,12 @@ class VisionLSTM(nn.Module):
         pooling = pooling or {1: "bilateral_avg", 2: "bilateral_concat"}.get(version)
         if pooling not in POOLINGS and version in (1, 2):
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        if pooling == "middle_cls" and (version == 2 or "quad" in design):
+            needs = "the 3 x 3 convolution of version=2" if version == 2 else f"reading columns, as in design={design!r},"
+            raise ValueError(
+                f"pooling='middle_cls' puts a token between the patches, and {needs} needs a grid of patches alone; "
+                "use pooling='middle_patch', or version=1 with a design that reads rows"
+            )
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.dim, self.version, self.pooling = dim, version, pooling
         self.patch_embed = PatchEmbed(dim, patch_size, stride, channels)

@@ -7,13 +7,17 @@
 - launch buttons open the student notebook of a chapter
 - {drawing} puts an SVG of book/_static into the page, so that it follows light and dark mode
 - {chapters} lists the chapters of a part, {recorded-results} book/results/*.json with command and device
+- {paper-table} and {paper-tally} show book/appendix/tables.csv: what became of each cell of the paper's tables
 """
 
+import csv
 import importlib.util
 import json
 import re
 import shutil
 import sys
+from collections import Counter
+from itertools import groupby
 from pathlib import Path
 
 from docutils import nodes
@@ -133,11 +137,7 @@ class Chapters(SphinxDirective):
             words = "".join(f": {part}" for part in words)
             name = f"book/{self.arguments[0]}/{file}"
             if name in self.env.found_docs:
-                reference = pending_xref(
-                    "", nodes.inline("", title), refdomain="std", reftype="doc", reftarget=f"/{name}", refexplicit=True,
-                    refwarn=True, refdoc=self.env.docname,
-                )
-                items += nodes.list_item("", nodes.paragraph("", "", reference, nodes.Text(words)))
+                items += nodes.list_item("", nodes.paragraph("", "", link(self.env, name, title), nodes.Text(words)))
             else:
                 items += nodes.list_item("", nodes.paragraph("", f"{title}{words} (in preparation)"))
         return [items]
@@ -157,6 +157,59 @@ class RecordedResults(SphinxDirective):
         if not rows:
             return [nodes.paragraph(text="No run has been recorded: every number of the book is computed on its page.")]
         return [table(("Result", "Command", "Device", "Seeds"), rows)]
+
+
+class PaperTable(SphinxDirective):
+    """``{paper-table} N``: what became of the cells of Table N of the paper, from book/appendix/tables.csv.
+
+    Its evidence names, in one field: tests (file::function), recorded runs (book/results/NAME.json) and pages (book/...).
+    """
+
+    required_arguments = 1
+
+    def run(self):
+        rows = [row for row in statuses(self.env) if row["table"] == self.arguments[0]]
+        if not rows:
+            raise self.error(f"tables.csv has no row for table {self.arguments[0]}")
+        terms = nodes.definition_list()  # not a table: the names of tests would make it wider than a telephone
+        for name, group in groupby(rows, key=lambda row: row["rows"]):
+            columns = nodes.bullet_list("", *[self.column(row) for row in group])
+            terms += nodes.definition_list_item("", nodes.term(text=name), nodes.definition("", columns))
+        return [terms]
+
+    def column(self, row):
+        how = nodes.paragraph("", f"{row['column']}: ", nodes.strong(text=row["status"]))
+        words, _ = self.parse_inline(row["note"])
+        how += [nodes.Text("; "), *words] if words else []
+        for number, name in enumerate(row["evidence"].split()):
+            how += nodes.Text(", " if number else ": ")
+            how += link(self.env, name) if name.startswith("book/") else nodes.literal(text=name)
+        return nodes.list_item("", how)
+
+
+class PaperTally(SphinxDirective):
+    """``{paper-tally}``: one sentence that counts the rows of book/appendix/tables.csv by status."""
+
+    def run(self):
+        count = Counter(row["status"] for row in statuses(self.env))
+        text = ", ".join(f"{number} {status}" for status, number in count.most_common())
+        return [nodes.paragraph(text=f"Of {sum(count.values())} rows: {text}.")]
+
+
+def statuses(env) -> list[dict]:
+    """The rows of book/appendix/tables.csv."""
+    path = Path(env.srcdir) / "book" / "appendix" / "tables.csv"
+    env.note_dependency(str(path))
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def link(env, name: str, title: str | None = None) -> nodes.Node:
+    """A link to the page of this name (book/...), with the page's own title unless another is given."""
+    return pending_xref(
+        "", nodes.inline("", title or name), refdomain="std", reftype="doc", reftarget=f"/{name}", refexplicit=bool(title),
+        refwarn=True, refdoc=env.docname,
+    )
 
 
 def table(head, rows):
@@ -184,6 +237,8 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("drawing", Drawing)
     app.add_directive("chapters", Chapters)
     app.add_directive("recorded-results", RecordedResults)
+    app.add_directive("paper-table", PaperTable)
+    app.add_directive("paper-tally", PaperTally)
     # The extension would copy all 16 MB; the address is what it would set.
     app.config.mathjax_path = "mathjax/tex-chtml.js"
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

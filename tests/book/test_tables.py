@@ -1,0 +1,55 @@
+"""book/appendix/tables.csv: every "exact" is a test that exists, every "measured" a record or page that exists."""
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import execute
+
+ROOT = Path(__file__).resolve().parents[2]
+with open(ROOT / "book/appendix/tables.csv", newline="", encoding="utf-8") as file:
+    ROWS = list(csv.DictReader(file))
+
+
+def evidence(status):
+    """(row in words, its evidence as a list) of the rows with this status."""
+    for row in ROWS:
+        if row["status"] == status:
+            yield f"Table {row['table']}, {row['rows']}: {row['column']}", row["evidence"].split()
+
+
+def test_six_tables_and_three_kinds_of_status():
+    assert {row["table"] for row in ROWS} == set("123456")
+    assert {row["status"] for row in ROWS} == {"exact", "measured", "out of reach"}
+    cells = [(row["table"], row["rows"], row["column"]) for row in ROWS]
+    assert len(set(cells)) == len(cells), "a cell has two rows"
+
+
+def test_every_exact_cell_names_a_test_that_pytest_collects():
+    names = set()
+    for cell, tests in evidence("exact"):
+        assert tests and all(re.fullmatch(r"tests/\S+\.py::test_\w+", test) for test in tests), cell
+        names |= set(tests)
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:xdist", *sorted(names)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]  # 4 where a name is not found
+
+
+def test_every_measured_cell_names_a_record_or_a_page_of_the_book():
+    pages = {path.relative_to(ROOT).with_suffix("").as_posix() for path in execute.notebooks()}
+    for cell, names in evidence("measured"):
+        assert names, cell
+        for name in names:
+            found = name in pages if name.startswith("book/") else (ROOT / "book/results" / f"{name}.json").is_file()
+            assert found, f"{cell}: {name}"
+
+
+def test_what_is_out_of_reach_says_why_and_the_page_shows_all_tables():
+    for row in ROWS:
+        if row["status"] == "out of reach":
+            assert len(row["note"].split()) > 3 and not row["evidence"], row
+    page = (ROOT / "book/appendix/tables.md").read_text(encoding="utf-8")
+    assert re.findall(r"^```\{paper-table\} (\d)$", page, re.M) == list("123456")
+    assert "- file: book/appendix/tables\n" in (ROOT / "_toc.yml").read_text(encoding="utf-8")

@@ -75,6 +75,7 @@ def compared(tiny, toy_data, tmp_path_factory):
 def test_a_killed_comparison_goes_on_and_ends_with_everything(compared, tiny):
     folder, printed, result, _ = compared
     assert list(result["models"]) == tiny and result["seeds"] == [0, 1]
+    assert len(list(folder.glob("yolov8n-*-seed*.pt"))) == 4
     for model in result["models"].values():
         assert [run["seed"] for run in model["runs"]] == [0, 1]
         for run in model["runs"]:

@@ -4,7 +4,7 @@
 
     folder/plan.json                    the budget: data (a digest of its labels), epochs, image size, batch, threads, settings
     folder/runs/MODEL-seedN/, .log      ultralytics' own files; a run that was cut goes on from weights/last.pt
-    folder/MODEL-seedN.json, .npz       one finished run: metrics, curves, cost; detections on each image
+    folder/MODEL-seedN.json, .npz, .pt  one finished run: metrics, curves, cost; detections on each image; the weights
     folder/comparison.json              everything together, with bootstrap intervals of the differences
 
 Each run is a process of its own with a fixed number of threads, so that its memory can be measured and its result repeats.
@@ -141,12 +141,13 @@ def run(folder, name, seed, data):
     if epoch is None:  # nothing usable yet: from the beginning
         shutil.rmtree(place, ignore_errors=True)
         notes.unlink(missing_ok=True)
-    state = json.loads(notes.read_text()) if notes.is_file() else {"train_s": 0.0, "resumed_after": []}
+    state = json.loads(notes.read_text()) if notes.is_file() else {"train_s": 0.0, "memory_mb": 0.0, "resumed_after": []}
     if epoch is None or epoch < plan["epochs"]:
         _train(plan, place, name, seed, epoch, state, notes)
     found = _validate(last, plan)
     np.savez_compressed(folder / f"{_label(name, seed)}.npz", **found.pop("kept"))
-    cost = {**_cost(last, plan["imgsz"]), "train_s": state["train_s"], "memory_mb": _peak_memory_mb()}
+    shutil.copyfile(last, folder / f"{_label(name, seed)}.pt")
+    cost = {**_cost(last, plan["imgsz"]), "train_s": state["train_s"], "memory_mb": state["memory_mb"]}
     where = {"model": name, "seed": seed, "resumed_after": state["resumed_after"], "device": _device(), "versions": _versions()}
     _write(_result(folder, name, seed), {**where, **found, "cost": cost, "curves": _curves(place / "results.csv")})
 
@@ -157,6 +158,7 @@ def _train(plan, place, name, seed, epoch, state, notes):
 
     def note(_):
         state["train_s"] = spent + time.perf_counter() - start
+        state["memory_mb"] = max(state["memory_mb"], _peak_memory_mb())  # of training; before a kill, too
         _write(notes, state)
 
     model = YOLO(place / "weights" / "last.pt" if epoch else yaml_of(name))

@@ -4,7 +4,8 @@
 
 Within a process the models take turns.  Still, the ratio of two of them moves by up to a tenth from process to process (each
 has its weights and buffers elsewhere in memory), so five processes are run and the median ratio is given, with its range.
-A last process compares the forward passes under torch.compile.  Writes book/results/speed_yolo.json.
+A last process compares the forward passes under torch.compile.  Freed memory is kept, as in speed_models.py.
+Writes book/results/speed_yolo.json.
 """
 
 import json
@@ -12,7 +13,7 @@ import statistics
 import sys
 
 import torch
-from _record import best_times, in_fresh_process, record
+from _record import best_times, in_fresh_process, keep_heap, record
 from ultralytics.nn.tasks import DetectionModel
 
 import vil_lite.yolo
@@ -86,6 +87,7 @@ def main():
 
 
 if __name__ == "__main__":
+    keep_heap()
     torch.set_num_threads(2)
     vil_lite.yolo.offline()
     if len(sys.argv) > 1:

@@ -1,5 +1,6 @@
 """The machinery of exercises: what it says to a student, in each situation."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -178,3 +179,19 @@ def test_a_wrong_implementation_that_crashes_is_not_the_diagnosis():
 
     with pytest.raises(CheckFailed, match="off by"):
         compare(lambda a: a * a, lambda a: a, {"a": torch.tensor([2.0, 3.0])}, diagnose={"never": crash})
+
+
+def test_arrays_are_compared_also_when_they_are_read_backwards():
+    given = {"x": np.array([1.0, 2.0, 3.0])}
+    compare(lambda x: x[::-1], lambda x: x[::-1].copy(), given)
+    with pytest.raises(CheckFailed, match="forwards"):
+        compare(lambda x: x, lambda x: x[::-1], given, diagnose={"forwards": lambda x: x})
+
+
+def test_an_array_that_is_changed_in_place_is_told():
+    def backwards(x):
+        x[:] = x[::-1].copy()
+        return x
+
+    with pytest.raises(CheckFailed, match="changed in place"):
+        compare(backwards, lambda x: x[::-1], {"x": np.array([1.0, 2.0, 3.0])})

@@ -21,6 +21,7 @@ import secrets
 import sys
 import traceback
 
+import numpy as np
 import torch
 
 
@@ -175,6 +176,8 @@ def _flat(x) -> list:
 def _copy(x):
     if isinstance(x, torch.Tensor):
         return x.detach().clone().requires_grad_(x.requires_grad)
+    if isinstance(x, np.ndarray):
+        return x.copy()
     if isinstance(x, tuple) and hasattr(x, "_fields"):
         return type(x)(*map(_copy, x))
     return type(x)(map(_copy, x)) if isinstance(x, (tuple, list)) else x
@@ -184,6 +187,8 @@ def _tensor(x) -> torch.Tensor | None:
     """A tensor of a number, an array or a list of numbers; None for anything else."""
     if isinstance(x, torch.Tensor):
         return x.detach().cpu()
+    if isinstance(x, np.ndarray):
+        x = x.copy()  # in one piece: an array that is read backwards, x[::-1], cannot become a tensor
     try:
         return torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError):
@@ -202,7 +207,7 @@ def _close(got, wanted, rtol, atol) -> bool:
 
 
 def _same(before: list, after: list) -> bool:
-    return all(not isinstance(b, torch.Tensor) or _close(a, b, 0, 0) for b, a in zip(before, after))
+    return all(not isinstance(b, (torch.Tensor, np.ndarray)) or _close(a, b, 0, 0) for b, a in zip(before, after))
 
 
 def _check_dtype(got, wanted, name: str) -> None:

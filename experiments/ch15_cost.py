@@ -1,0 +1,105 @@
+"""What do the six models of chapter 15 cost?  One image, a training step, memory: alternating, and with nothing else running.
+
+    python experiments/ch15_cost.py        about four minutes on two quiet CPU cores
+
+The comparison of chapter 15 trains on whatever machine is free, so its own clocks cannot be compared.  Here the models, built
+for 27 classes and 320 pixels, take turns: latency of the fused model on one image, time of a training step (forward, loss and
+backward of BATCH drawn scenes), both the best of several, as the median ratio to plain YOLOv8n over PROCESSES processes; and
+the peak by which memory grows in a step, in a fresh process for each model.  Writes book/results/ch15_cost.json.
+"""
+
+import json
+import statistics
+import sys
+
+import torch
+from _record import GIVE_BACK, best_times, in_fresh_process, keep_heap, peak_memory_mb, record
+from ch15_compare import BATCH, MODELS, SIZE
+from ultralytics.cfg import get_cfg
+from ultralytics.nn.tasks import DetectionModel
+
+import vil_lite.yolo
+from vil_lite.complexity import flops
+from vil_lite.data import airfield
+from vil_lite.yolo.compare import yaml_of
+
+PROCESSES = 3
+
+
+def build(name):
+    torch.manual_seed(0)
+    model = DetectionModel(yaml_of(name), nc=len(airfield.CLASSES), verbose=False)
+    model.args = get_cfg(overrides={"task": "detect"})
+    return model
+
+
+def batch():
+    """Drawn scenes with their boxes, as ultralytics' loader gives them."""
+    scenes = [airfield.scene(seed=0, index=k, image_size=SIZE) for k in range(BATCH)]
+    images = torch.stack([torch.from_numpy(s.image).permute(2, 0, 1).float() / 255 for s in scenes])
+    boxes = torch.cat([torch.from_numpy(s.boxes).float() for s in scenes]) / SIZE
+    low, high = boxes.split(2, dim=1)
+    number = torch.cat([torch.full((len(s.labels),), float(k)) for k, s in enumerate(scenes)])
+    classes = torch.cat([torch.from_numpy(s.labels) for s in scenes]).float()[:, None]
+    return {"img": images, "bboxes": torch.cat([(low + high) / 2, high - low], 1), "cls": classes, "batch_idx": number}
+
+
+def step(model, data):
+    def run():
+        model.zero_grad()
+        model(data)[0].sum().backward()
+
+    return run
+
+
+def forward(model, x):
+    def run():
+        with torch.no_grad():
+            model(x)
+
+    return run
+
+
+def times():
+    data, x = batch(), torch.rand(1, 3, SIZE, SIZE)
+    models = {name: build(name) for name in MODELS}
+    slow = best_times({name: step(m.train(), data) for name, m in models.items()}, 5)
+    fused = {name: m.fuse(verbose=False).eval() for name, m in models.items()}
+    fast = best_times({name: forward(m, x) for name, m in fused.items()}, 25, warmup=3)
+    return {"latency": fast, "step": slow}
+
+
+def memory(name):
+    model, data = build(name).train(), batch()
+    small = {**data, "img": data["img"][:, :, :64, :64].contiguous()}
+    step(model, small)()  # loads what PyTorch loads once
+    return peak_memory_mb(step(model, data))
+
+
+def main():
+    runs = [in_fresh_process("times") for _ in range(PROCESSES)]
+    plain, figures = MODELS[0], {}
+    base = {kind: statistics.median(run[kind][plain] for run in runs) for kind in ("latency", "step")}
+    for name in MODELS:
+        ratio = {kind: statistics.median(run[kind][name] / run[kind][plain] for run in runs) for kind in base}
+        model = build(name)
+        row = {"parameters": sum(p.numel() for p in model.parameters())}
+        row["gflops"] = 2 * flops(model.eval(), torch.rand(1, 3, SIZE, SIZE), counting="torch") / 1e9
+        row["latency_ms"], row["step_s"] = 1000 * base["latency"] * ratio["latency"], base["step"] * ratio["step"]
+        row["latency_ratio"], row["step_ratio"] = ratio["latency"], ratio["step"]
+        row["memory_mb"] = in_fresh_process("memory", name, **GIVE_BACK)
+        figures[name] = row
+        print(name, row, flush=True)
+    figures = {"models": figures, "size": SIZE, "batch": BATCH, "processes": PROCESSES}
+    record("ch15_cost", figures, seeds=[0], packages=("torch", "ultralytics"))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] != ["memory"]:
+        keep_heap()
+    vil_lite.yolo.offline()
+    torch.set_num_threads(2)
+    if len(sys.argv) > 1:
+        print(json.dumps({"times": times, "memory": memory}[sys.argv[1]](*sys.argv[2:])))
+    else:
+        main()

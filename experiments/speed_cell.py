@@ -2,7 +2,8 @@
 
     pip install -e ".[bench]" && python experiments/speed_cell.py        about 5 minutes on two quiet CPU cores
 
-4 heads of width 96, float32, forward and forward + backward, 196 to 16384 tokens; peak memory in a process of its own.
+4 heads of width 96, float32, forward and forward + backward, 196 to 16384 tokens, freed memory kept; peak memory in a
+process of its own.
 Writes book/results/speed_cell.json.
 """
 
@@ -11,7 +12,7 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _record import GIVE_BACK, best_times, in_fresh_process, peak_memory_mb, record
+from _record import GIVE_BACK, best_times, in_fresh_process, keep_heap, peak_memory_mb, record
 from mlstm_kernels.torch.chunkwise.native import mlstm_chunkwise__native_autograd as kernels
 
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel
@@ -86,6 +87,8 @@ def main():
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] != ["memory"]:
+        keep_heap()
     torch.set_num_threads(2)
     if sys.argv[1:2] == ["memory"]:
         small, large = inputs(64), inputs(int(sys.argv[2]))

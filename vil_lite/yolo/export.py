@@ -4,14 +4,23 @@ import math
 
 import torch
 from torch.onnx import symbolic_helper
+from torch.onnx._internal.torchscript_exporter import symbolic_opset13
+
+#: Tokens that the running maximum of a graph of any size can see back: WINDOW squared, a feature map of 128 x 128.
+WINDOW = 128
+#: Height and width to trace at for a graph of any size: model.export(format="onnx", dynamic=True, imgsz=list(ANY_SIZE)).
+#: The trace keeps the length of the chunks, and pads to whole chunks only if it had to while tracing: the 148 tokens at
+#: stride 16 have no divisor between 16 and 32.
+ANY_SIZE = (1184, 32)
 
 
 def register_symbols():
-    """Let ultralytics export Tensor.mT, exp2 and cummax to ONNX (torch's newer exporter knows them)."""
+    """Let ultralytics export Tensor.mT, exp2, cummax, and unflatten at any size, to ONNX (torch's newer exporter can)."""
     torch.onnx.register_custom_op_symbolic("aten::mT", _transposed, 18)
     torch.onnx.register_custom_op_symbolic("aten::exp2", _power_of_two, 18)
     torch.onnx.register_custom_op_symbolic("aten::exp2_", _power_of_two, 18)
     torch.onnx.register_custom_op_symbolic("aten::cummax", _running_maximum, 18)
+    torch.onnx.register_custom_op_symbolic("aten::unflatten", _unflattened, 18)
 
 
 def _transposed(g, x):
@@ -28,15 +37,27 @@ def _power_of_two(g, x):
     return g.op("Pow", number(2.0), x)
 
 
+def _unflattened(g, x, dim, sizes):
+    """torch's own, which forgets that sizes may vary: it notes the sizes of the traced example, later folded into the graph."""
+    y = symbolic_opset13.unflatten(g, x, dim, sizes)
+    known = symbolic_helper._get_tensor_sizes(x)
+    inputs = (value.type() for value in g.graph.inputs())
+    fixed = not any(None in (kind.varyingSizes() or []) for kind in inputs if kind.kind() == "TensorType")
+    if fixed or known is None or None not in known:
+        return y
+    dim = symbolic_helper._get_const(dim, "i", "dim") % len(known)
+    listed = symbolic_helper._is_packed_list(sizes)
+    new = symbolic_helper._unpack_list(sizes) if listed else symbolic_helper._get_const(sizes, "is", "sizes")
+    return y.setType(x.type().with_sizes([*known[:dim], *[None] * len(new), *known[dim + 1 :]]))
+
+
 @symbolic_helper.parse_args("v", "i")
 def _running_maximum(g, x, dim):
     """The maximum over the last w tokens, then over w of those, w apart, with w * w >= S: two steps, all tokens at once."""
     shape = symbolic_helper._get_tensor_sizes(x) or []
     if len(shape) != 3 or dim % 3 != 2:
         raise RuntimeError(f"cummax exports along the last of three dimensions, got dim={dim} of {len(shape)}")
-    if shape[2] is None:
-        raise RuntimeError("the chunkwise form exports for one image size; for dynamic=True build with form='parallel'")
-    w = math.isqrt(shape[2] - 1) + 1
+    w = WINDOW if shape[2] is None else math.isqrt(shape[2] - 1) + 1
     lowest = g.op("Constant", value_t=torch.tensor(-torch.inf, dtype=x.type().dtype()))
     near = g.op("MaxPool", x, kernel_shape_i=[w], pads_i=[w - 1, 0])
     padded = g.op("Pad", near, g.op("Constant", value_t=torch.tensor([0, 0, (w - 1) * w, 0, 0, 0])), lowest)

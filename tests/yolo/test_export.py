@@ -1,0 +1,64 @@
+"""ONNX files of a ViL detector: one graph for all image sizes, and a small one for a fixed size."""
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from ultralytics import YOLO
+
+import vil_lite.yolo
+from vil_lite.yolo.export import ANY_SIZE
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """yolov8n-vil with all weights moved: at their initial values some are 0 or 1 and would hide mistakes."""
+    torch.manual_seed(0)
+    model = YOLO(vil_lite.yolo.model_yaml("yolov8n-vil"))
+    with torch.no_grad():
+        for p in model.model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    path = tmp_path_factory.mktemp("export") / "moved.pt"
+    model.save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def dynamic(weights):
+    """The path of an ONNX file for any size, traced at ANY_SIZE."""
+    return YOLO(weights).export(format="onnx", imgsz=list(ANY_SIZE), dynamic=True)
+
+
+def agree(file, weights, batch, height, width):
+    """Raw boxes (pixels) and scores of an ONNX file and of PyTorch, on noise."""
+    x = torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    with torch.no_grad():
+        wanted = YOLO(weights).model.eval()(x)[0]
+    torch.testing.assert_close(torch.from_numpy(got), wanted, rtol=0, atol=1e-3)
+
+
+# As traced; two images; larger; smaller than a chunk; rectangles whose tokens no chunk length divides.
+@pytest.mark.parametrize("shape", [(1, *ANY_SIZE), (2, 320, 320), (1, 512, 640), (1, 96, 64), (1, 224, 352)])
+def test_one_dynamic_graph_computes_what_pytorch_does_at_any_size(weights, dynamic, shape):
+    agree(dynamic, weights, *shape)
+
+
+def test_traced_at_a_common_size_it_serves_sizes_of_whole_chunks(weights, dynamic, tmp_path):
+    """At 320 pixels 400 tokens are 16 chunks of 25, and no padding is traced: what fits works, what does not is refused."""
+    copy = tmp_path / "common.pt"
+    copy.write_bytes(weights.read_bytes())
+    file = YOLO(copy).export(format="onnx", imgsz=320, dynamic=True)
+    for shape in [(1, 320, 320), (2, 320, 320), (1, 640, 640), (1, 160, 640)]:
+        agree(file, copy, *shape)
+    with pytest.raises(Exception, match="Reshape"):
+        agree(file, copy, 1, 224, 352)
+
+
+def test_a_graph_for_one_size_stays_small(weights, dynamic):
+    """The dynamic file lies beside the weights under the same name: it is read before the fixed one takes its place."""
+    nodes = len(onnx.load(dynamic).graph.node)
+    fixed = len(onnx.load(YOLO(weights).export(format="onnx", imgsz=640)).graph.node)
+    assert fixed < 600
+    assert fixed < nodes < 900

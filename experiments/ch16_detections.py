@@ -1,0 +1,65 @@
+"""What two models of chapter 15 found on each validation image, for chapter 16: its bootstrap, live and recorded.
+
+    python experiments/ch16_detections.py                                   plain YOLOv8n and ViL at P4 + P5
+    python experiments/ch16_detections.py --models yolov8n yolov8n-vil-p5   two others; the first is the baseline
+
+Takes all seeds that both models have finished in experiments/ch15_runs/ (made by experiments/ch15_compare.py) and writes
+book/results/ch16_detections.npz, the detections, and book/results/ch16_detections.json: budget, metrics, curves, and the
+mAP50-95 of every run on resampled images.  Some 20 seconds a run on one core.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from _record import RESULTS, record
+
+from vil_lite.yolo.statistics import resampled_maps
+
+FOLDER = Path(__file__).resolve().parent / "ch15_runs"
+TRUTH = ("target_cls", "target_image")
+
+
+def finished(folder, model):
+    """Seeds of the finished runs of a model."""
+    return {int(path.stem.rpartition("-seed")[2]) for path in folder.glob(f"{model}-seed*.json")}
+
+
+def compact(kept):
+    """The arrays of one run in the smallest types that hold them."""
+    small = {"tp": bool, "conf": np.float32, "pred_cls": np.uint8, "image": np.uint16}
+    return {key: kept[key].astype(kind) for key, kind in small.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs=2, default=["yolov8n", "yolov8n-vil"], help="the first is the baseline")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where chapter 15's runs are kept")
+    parser.add_argument("--resamples", type=int, default=300)
+    options = parser.parse_args()
+    seeds = sorted(set.intersection(*(finished(options.folder, model) for model in options.models)))
+    if not seeds:
+        parser.error(f"no seed is finished for both of {options.models} in {options.folder}: run ch15_compare.py first")
+    kept = {m: [dict(np.load(options.folder / f"{m}-seed{s}.npz")) for s in seeds] for m in options.models}
+    truth = {key: kept[options.models[0]][0][key].astype(np.uint16) for key in TRUTH}
+    for run in sum(kept.values(), []):
+        assert all((run[key] == truth[key]).all() for key in TRUTH), "the runs were validated on different images"
+    images = int(kept[options.models[0]][0]["images"])
+    arrays = {f"{m}/{s}/{k}": v for m in kept for s, run in zip(seeds, kept[m]) for k, v in compact(run).items()}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(RESULTS / "ch16_detections.npz", **truth, **arrays)
+    maps = resampled_maps(kept, images, options.resamples)
+    runs = {m: [json.loads((options.folder / f"{m}-seed{s}.json").read_text()) for s in seeds] for m in options.models}
+    figures = {
+        "models": options.models, "images": images, "budget": json.loads((options.folder / "plan.json").read_text()),
+        "names": [row["class"] for row in runs[options.models[0]][0]["classes"][1:]],
+        "metrics": {m: [run["metrics"] for run in runs[m]] for m in runs},
+        "curves": {m: [run["curves"]["metrics/mAP50-95(B)"] for run in runs[m]] for m in runs},
+        "maps": {m: [[round(float(x), 6) for x in row] for row in maps[m]] for m in maps},
+    }  # fmt: skip
+    record("ch16_detections", figures, seeds=seeds, packages=("torch", "ultralytics", "numpy"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The detector that comes with the package, and the file format it comes in."""
+
+import numpy as np
+import pytest
+import torch
+from ultralytics import YOLO
+
+import vil_lite.yolo
+from vil_lite.data import airfield
+from vil_lite.yolo import shipped
+
+
+@pytest.fixture(scope="module")
+def packed(tmp_path_factory):
+    """An untrained yolov8n-vil of 27 classes, as ultralytics saves it, and its packed weights."""
+    folder = tmp_path_factory.mktemp("packed")
+    torch.manual_seed(0)
+    model = YOLO(vil_lite.yolo.model_yaml("yolov8n-vil", nc=27))
+    model.model.names = dict(enumerate(airfield.CLASSES))
+    model.save(folder / "whole.pt")
+    shipped.pack(folder / "whole.pt", folder / "packed.pth", "yolov8n-vil", 320)
+    return folder
+
+
+def test_packed_weights_are_half_as_large_and_compute_the_same(packed):
+    detector = shipped.airfield_detector(packed / "packed.pth")
+    # ultralytics saves in half precision already: nothing is lost on top of that
+    whole = YOLO(packed / "whole.pt").model.float().eval()
+    x = torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(detector.model(x)[0], whole(x)[0], rtol=0, atol=1e-3)
+    assert (packed / "packed.pth").stat().st_size < 2.5 * sum(p.numel() for p in whole.parameters())
+    assert list(detector.names.values()) == list(airfield.CLASSES)
+    assert not list(packed.glob("*.partial"))
+
+
+def test_the_weights_are_trained_on(packed, tmp_path):
+    """YOLO.train() builds its model anew: it must start from these weights, not from random ones."""
+    data = airfield.build(tmp_path / "airfield", train=4, val=2, image_size=64, seed=0, progress=False)
+    detector = shipped.airfield_detector(packed / "packed.pth")
+    before = detector.model.state_dict()["model.0.conv.weight"].clone()
+    settings = vil_lite.yolo.train_settings(2, lr0=0.0, epochs=1, imgsz=64, device="cpu", project=str(tmp_path), val=False)
+    detector.train(data=str(data), **settings)
+    after = YOLO(tmp_path / "train" / "weights" / "last.pt").model.float().state_dict()["model.0.conv.weight"]
+    torch.testing.assert_close(after, before, rtol=0, atol=1e-3)
+
+
+def test_what_is_not_a_packed_file_is_refused(packed, tmp_path):
+    with pytest.raises(FileNotFoundError, match="install the package again"):
+        shipped.airfield_detector(tmp_path / "none.pth")
+    whole = (packed / "packed.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="damaged or not a file"):
+        shipped.airfield_detector(tmp_path / "cut.pth")
+    with pytest.raises(ValueError, match="damaged or not a file"):  # a pickle with classes in it: never loaded
+        shipped.airfield_detector(packed / "whole.pt")
+
+
+def test_the_shipped_detector_finds_aircraft():
+    assert shipped.WEIGHTS.stat().st_size < 10e6
+    detector, found, there = shipped.airfield_detector(), 0, 0
+    for index in range(8):  # scenes of a seed that it was neither trained nor judged on
+        scene = airfield.scene(seed=11, index=index)
+        boxes = detector.predict(scene.image[..., ::-1].copy(), conf=0.02, agnostic_nms=True, verbose=False)[0].boxes.xyxy.numpy()
+        there += len(scene.boxes)
+        found += sum(_overlap(box, boxes) > 0.5 for box in scene.boxes)
+    assert found > 0.6 * there  # whatever it calls them
+
+
+def _overlap(box, others):
+    """The best IoU of a box with any of the others."""
+    if not len(others):
+        return 0.0
+    low, high = np.maximum(box[:2], others[:, :2]), np.minimum(box[2:], others[:, 2:])
+    inner = np.clip(high - low, 0, None).prod(axis=1)
+    area = lambda b: (b[..., 2:] - b[..., :2]).prod(axis=-1)  # noqa: E731
+    return float((inner / (area(box) + area(others) - inner)).max())

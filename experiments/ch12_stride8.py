@@ -2,12 +2,12 @@
 
     python experiments/ch12_stride8.py          about a quarter of an hour on one CPU core
 
-Four blocks of width 32 on scenes of 32 x 32 pixels in 8 x 8 patches.  A model is trained at stride 8 (4 x 4 tokens), once to
-the end and once half-way (SETTINGS, tried on seed 0 before the three seeds were run).  From its weights three ways go on,
-with the same images in the same order and a small constant learning rate:
+Four blocks of width 32 on scenes of 32 x 32 pixels in 8 x 8 patches.  A model is trained at stride 8 (4 x 4 tokens), once for
+long and once for a quarter of that (SETTINGS, tried on seed 0 before the three seeds were run).  From its weights three ways
+go on, with the same images in the same order and a small constant learning rate:
     longer     stride 4 (7 x 7 tokens), positions resized once, `extra` updates
     same       stride 8 as before, `extra` updates: an equal number of images
-    same_work  stride 8 as before, as many updates as make the multiply-adds of `longer`: three times as many
+    same_work  stride 8 as before, as many updates as make the multiply-adds of `longer`: four times as many
 Also kept: the accuracy before any further update, at either stride (as_it_is_old, as_it_is_new).
 Every run is kept in _build/ch12_stride8 as soon as it is done, so an interrupted command goes on where it stopped.
 Writes book/results/ch12_stride8.json.

@@ -63,4 +63,5 @@ def _running_maximum(g, x, dim):
     padded = g.op("Pad", near, g.op("Constant", value_t=torch.tensor([0, 0, (w - 1) * w, 0, 0, 0])), lowest)
     highest = g.op("MaxPool", padded, kernel_shape_i=[w], dilations_i=[w]).setType(x.type())
     # The cell uses the maximum, not where it was reached; whoever uses that gets a graph that no runtime accepts.
-    return highest, g.op("vil_lite::index_of_the_maximum_is_not_exported", x)
+    index = g.op("vil_lite::index_of_the_maximum_is_not_exported", x)
+    return highest, index.setType(x.type().with_dtype(torch.int64))

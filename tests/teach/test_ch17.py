@@ -68,7 +68,11 @@ def rejects(check, wrong, message):
         (lambda x: -F.softplus(x), "sign inside softplus"),
         (lambda x: F.softplus(-x), "a log of a number below 1 is negative"),
         (F.softplus, "are both missing"),
-        (lambda x: -torch.log(1 + torch.exp(-x)), "finite|inf"),
+        (lambda x: -torch.log(1 + torch.exp(-x)), "needs exp"),
+        (lambda x: -torch.log1p(torch.exp(-x)), "needs exp"),
+        (F.logsigmoid, "minus infinity after the export"),
+        (lambda x: torch.nn.LogSigmoid()(x), "minus infinity after the export"),
+        (lambda x: torch.where(x > -15, torch.sigmoid(x).log(), x), "too coarse"),
     ],
 )
 def test_wrong_gates(wrong, message):
@@ -83,10 +87,18 @@ def test_wrong_gates(wrong, message):
         (lambda a, b: ((a - b).abs()[..., :4].max(), (a - b).abs()[..., 4:].max()), "the last dimension"),
         (lambda a, b: ((a - b).abs().max(), (a - b).abs().max()), "different units"),
         (lambda a, b: ch17.disagreement(a, b)[::-1], "the order is"),
+        (lambda a, b: ch17.disagreement(a[:1], b[:1]), "first image only"),
+        (lambda a, b: ((a - b).abs()[:, :4].max(), (a - b).abs()[:, 5:].max()), "row 4"),
     ],
 )
 def test_wrong_disagreements(wrong, message):
     rejects(ch17.check_disagreement, wrong, message)
+
+
+def by_score(a, b, iou=0.9):
+    partners = (box_iou(a[:, :4], b[:, :4]) >= iou) & (a[:, 4:5] == b[:, 4])
+    matched = partners.any(dim=1).sum() + partners.any(dim=0).sum()
+    return (matched / (len(a) + len(b))).item() if len(a) + len(b) else 1.0
 
 
 def divided(a, b, iou=0.9):
@@ -111,6 +123,10 @@ def as_a_set(a, b, iou=0.9):
         (divided, "nothing is divided by 0"),
         (lambda a, b, iou=0.9: ch17.agreement(a, b, iou) if len(a) + len(b) else 0.0, "not 0"),
         (as_a_set, "the share"),
+        (ch17._nearest, "largest IoU may have another name"),
+        (ch17._one_to_one, "may share a partner"),
+        (lambda a, b, iou=0.9: (len(a) + len(b)) * ch17.agreement(a, b, iou), "this is a count"),
+        (by_score, "column 4 holds the scores"),
     ],
 )
 def test_wrong_agreements(wrong, message):

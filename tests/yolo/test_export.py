@@ -61,5 +61,5 @@ def test_a_graph_for_one_size_stays_small_and_is_exported_quietly(weights, dynam
     nodes = len(onnx.load(dynamic).graph.node)
     fixed = len(onnx.load(YOLO(weights).export(format="onnx", imgsz=640)).graph.node)
     assert fixed < 600
-    assert fixed < nodes < 900
+    assert fixed < nodes < 1200  # shapes are computed, and every cell pads; a loop over chunks would be thousands
     assert "shape inference" not in capfd.readouterr().err  # of an operator whose type we did not tell

@@ -9,9 +9,10 @@ from torch.onnx._internal.torchscript_exporter import symbolic_opset13
 #: Tokens that the running maximum of a graph of any size can see back: WINDOW squared, a feature map of 128 x 128.
 WINDOW = 128
 #: Height and width to trace at for a graph of any size: model.export(format="onnx", dynamic=True, imgsz=list(ANY_SIZE)).
-#: The trace keeps the length of the chunks, and pads to whole chunks only if it had to while tracing: the 148 tokens at
-#: stride 16 have no divisor between 16 and 32.
-ANY_SIZE = (1184, 32)
+#: The trace keeps the form and the length of the chunks, and pads to whole chunks only if it had to while tracing.  67
+#: tokens at stride 32 are more than a chunk, and prime; the 268 at stride 16 have no divisor from 16 to 32.  At stride 8
+#: the chunks are 16 long, which divides the tokens of every image whose sides are multiples of 32.
+ANY_SIZE = (2144, 32)
 
 
 def register_symbols():

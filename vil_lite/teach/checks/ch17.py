@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.ops import box_iou
 
 from ._base import attempt, compare, exercise, expect
@@ -14,19 +15,37 @@ def log_sigmoid(x):
     return -F.softplus(-x)
 
 
+class _Operators(TorchDispatchMode):
+    """Notes the names of the operators that run: an exporter would write these down."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.names.add(operator.overloadpacket.__name__)
+        return operator(*args, **(kwargs or {}))
+
+
 @exercise("the logarithm of the sigmoid is right at any x")
 def check_log_sigmoid(student, rng):
     x = torch.cat([rng.normal(3, 4).flatten(), torch.tensor([-120.0, -20.0, 0.0, 20.0, 120.0])])
+    with _Operators() as used:
+        attempt(student, x.clone())
+    expect("log_sigmoid_forward" not in used.names, "right in torch, minus infinity after the export, which has no such operator: use F.softplus.")
     compare(
         student, log_sigmoid, {"x": x},
         diagnose={
             "at x = -120 the sigmoid is 0 in float32 and its logarithm minus infinity: do not compute the sigmoid":
-                lambda x: torch.sigmoid(x).log(),
+                lambda x: torch.sigmoid(x).log() if {"sigmoid", "sigmoid_"} & used.names else torch.zeros(()),
+            "at x = -120 this needs exp(120), which is infinite in float32; F.softplus does not compute it":
+                lambda x: -torch.log1p(torch.exp(-x)),
             "this is log sigmoid(-x): the sign inside softplus is wrong": lambda x: -F.softplus(x),
             "the sign is wrong: a log of a number below 1 is negative": lambda x: F.softplus(-x),
             "the signs inside and outside are both missing": F.softplus,
         },
     )
+    expect(not {"sigmoid", "sigmoid_"} & used.names, "right in torch; but a runtime's sigmoid is too coarse for its logarithm: use F.softplus.")
 
 
 # ---------------------------------------------------------------- 17.2
@@ -49,13 +68,18 @@ def _tensors(student):
 
 @exercise("boxes in pixels and scores are compared apart")
 def check_disagreement(student, rng):
-    a = rng.normal(rng.size(2, 3), 4 + rng.size(2, 5), rng.size(6, 9))
-    noise = rng.normal(*a.shape)
-    noise[:, :4] *= 10
-    b = a - noise.abs() * torch.where(torch.arange(a.shape[2]) % 2 == 0, 1.0, -1.2)
+    a = rng.normal(rng.size(2, 3), 4 + rng.size(3, 5), rng.size(6, 9))
+    apart = rng.uniform(-1, 1, *a.shape)
+    for row in (0, 4):  # of boxes and of scores: the largest difference is negative, and in the last image
+        apart[-1, row, 2], apart[-1, row + 1, 3] = -3 - rng.uniform(0, 1).item(), 2 + rng.uniform(0, 0.5).item()
+    apart[:, :4] *= 10
+    b = a - apart
     compare(
         _tensors(student), disagreement, {"a": a, "b": b}, outputs=("the boxes", "the scores"),
         diagnose={
+            "this looks at the first image only": lambda a, b: disagreement(a[:1], b[:1]),
+            "the first score stands in row 4 of dimension 1, right after the box":
+                lambda a, b: (disagreement(a, b)[0], (a - b).abs()[:, 5:].max()),
             "differences of both signs: take the absolute value before the maximum":
                 lambda a, b: ((a - b)[:, :4].max(), (a - b)[:, 4:].max()),
             "the mean hides one box that is far off: take the maximum":
@@ -93,14 +117,18 @@ def _boxes(rng, n):
 
 @exercise("the share of detections with a partner", cases=6)
 def check_agreement(student, rng):
-    a = _boxes(rng, rng.size(6, 9))
+    a = _boxes(rng, rng.size(7, 9))
     b = a.clone()
     b[0, 5] += 1  # another name
     b[1, 2] += 0.3 * (b[1, 2] - b[1, 0])  # IoU 0.77
     b[2, :4], b[2, 4] = torch.tensor([0.0, 0.0, 16.0, 16.0]) - 50, 0.05  # lost here, found there
-    b[3, 4] = 0.5 * b[3, 4]  # a score does not matter
+    b[1:6, 4] = 0.9 * b[1:6, 4]  # scores do not matter
     exact = torch.tensor([[-200.0, 0.0, -190.0, 10.0, 0.5, 1.0], [-200.0, 0.0, -190.0, 8.0, 0.5, 1.0]])  # IoU 0.8
-    extra = torch.cat([b[4:5], _boxes(rng, rng.size(1, 3)) + torch.tensor([-900.0, -900, -900, -900, 0, 0])])  # two for one
+    extra = torch.cat([b[4:5], b[4:5], _boxes(rng, rng.size(1, 2)) + torch.tensor([-900.0, -900, -900, -900, 0, 0])])  # three for one
+    rival = b[5:6].clone()  # the same place under another name, and the true partner a little off
+    b[5, 2] += 0.04 * (b[5, 2] - b[5, 0])
+    rival[0, 5] += 1
+    extra = torch.cat([extra, rival])
     b = torch.cat([b, extra])[torch.randperm(len(b) + len(extra), generator=rng.generator)]
     cases = {
         "different scenes": (a, b, 0.9),
@@ -123,11 +151,37 @@ def check_agreement(student, rng):
                 "`iou` is ignored: only its default 0.9 is used": lambda a, b, iou: agreement(a, b),
                 "two empty lists agree: 1, and nothing is divided by 0": float("nan") if len(one) + len(two) == 0 else -1.0,
                 "two empty lists agree: the share is 1, not 0": 0.0 if len(one) + len(two) == 0 else -1.0,
+                "the classes stand in column 5; column 4 holds the scores":
+                    lambda a, b, iou: agreement(a[:, [0, 1, 2, 3, 5, 4]], b[:, [0, 1, 2, 3, 5, 4]], iou),
+                "the box with the largest IoU may have another name: look for a partner among all": _nearest,
+                "two detections may share a partner: do not pair them off": _one_to_one,
                 "detections come in any order: row k of one list need not belong to row k of the other": _row_by_row,
-                "this is a percentage or a count; a share lies between 0 and 1":
-                    lambda a, b, iou: 100 * agreement(a, b, iou),
+                "this is a percentage; a share lies between 0 and 1": lambda a, b, iou: 100 * agreement(a, b, iou),
+                "this is a count; divide by the number of all detections":
+                    lambda a, b, iou: (len(a) + len(b)) * agreement(a, b, iou),
             },
         )  # fmt: skip
+
+
+def _nearest(a, b, iou):
+    """A mistake: the class is compared with that of the box that overlaps most, and with no other."""
+    if not len(a) or not len(b):
+        return agreement(a, b, iou)
+    overlap = box_iou(a[:, :4], b[:, :4])
+    found = [(overlap.max(dim=1), a, b), (overlap.max(dim=0), b, a)]
+    matched = [((best >= iou) & (mine[:, 5] == other[place, 5])).sum() for (best, place), mine, other in found]
+    return float(sum(matched) / (len(a) + len(b)))
+
+
+def _one_to_one(a, b, iou):
+    """A mistake: each detection can be the partner of one other only."""
+    partners = (box_iou(a[:, :4], b[:, :4]) >= iou) & (a[:, 5:] == b[:, 5])
+    pairs, taken = 0, set()
+    for row in partners:
+        free = [k for k in row.nonzero().flatten().tolist() if k not in taken]
+        taken.update(free[:1])
+        pairs += bool(free)
+    return 2 * pairs / (len(a) + len(b)) if len(a) + len(b) else 1.0
 
 
 def _row_by_row(a, b, iou):

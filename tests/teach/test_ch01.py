@@ -1,21 +1,12 @@
 """Chapter 1's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
-import re
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from _chapter import page_tests, rejects
 from torch.nn.functional import one_hot
 
-from vil_lite.teach.checks import CheckFailed, ch01
+from vil_lite.teach.checks import ch01
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part1_memory/01_lstm_limits.ipynb"
 CHECKS = {
     "cell_step": ch01.check_cell_step,
     "shares": ch01.check_shares,
@@ -24,34 +15,9 @@ CHECKS = {
     "parity_gates": ch01.check_parity_gates,
 }
 
-
-def defined(tag, name):
-    """The student's function of an exercise: the stub or the solution, without the call of the check."""
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell) and f"def {name}(" in cell.source:
-            space = {"torch": torch, "one_hot": one_hot}
-            exec(re.split(r"^ch01\.", cell.source, flags=re.M)[0], space)
-            return space[name]
-    raise AssertionError(f"no {tag} cell defines {name}")
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined("solution", name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined("exercise", name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(3):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part1_memory/01_lstm_limits.ipynb", CHECKS, {"torch": torch, "one_hot": one_hot}
+)
 
 
 def step(order=(0, 1, 2, 3), z_of=torch.tanh, h_of=torch.tanh, gate=torch.sigmoid):

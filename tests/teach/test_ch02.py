@@ -1,22 +1,14 @@
 """Chapter 2's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
 import math
-import re
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from _chapter import page_tests, rejects
 from torch.nn.functional import logsigmoid
 
 from vil_lite.teach.checks import CheckFailed, ch02
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part1_memory/02_exponential_gates.ipynb"
 CHECKS = {
     "loudness": ch02.check_loudness,
     "exponential_cell": ch02.check_exponential_cell,
@@ -25,34 +17,9 @@ CHECKS = {
     "floored_cell": ch02.check_floored_cell,
 }
 
-
-def defined(tag, name):
-    """The student's function of an exercise: the stub or the solution, without the call of the check."""
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell) and f"def {name}(" in cell.source:
-            space = {"torch": torch, "math": math, "logsigmoid": logsigmoid}
-            exec(re.split(r"^ch02\.", cell.source, flags=re.M)[0], space)
-            return space[name]
-    raise AssertionError(f"no {tag} cell defines {name}")
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined("solution", name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined("exercise", name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(3):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part1_memory/02_exponential_gates.ipynb", CHECKS, {"torch": torch, "math": math, "logsigmoid": logsigmoid}
+)
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,14 @@
 """Chapter 3's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
-import re
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from _chapter import page_tests, rejects
 from torch.nn.functional import logsigmoid
 
 from vil_lite import teach
 from vil_lite.mlstm import MLSTMState, mlstm_recurrent
-from vil_lite.teach.checks import CheckFailed, ch03
+from vil_lite.teach.checks import ch03
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part1_memory/03_matrix_memory.ipynb"
 CHECKS = {
     "recall": ch03.check_recall,
     "interference": ch03.check_interference,
@@ -26,37 +17,9 @@ CHECKS = {
     "overwrite": ch03.check_overwrite,
 }
 
-
-def cells(tag):
-    """{student's function: source of its cell} of the chapter's cells with this tag."""
-    found = [cell.source for cell in nb.read(CHAPTER).cells if tag in nb.tags(cell)]
-    return {re.search(r"^def (\w+)", source, flags=re.M)[1]: source for source in found}
-
-
-def defined(source, name):
-    """The function of a cell, without the cell's check."""
-    space = {"torch": torch, "logsigmoid": logsigmoid, "ch03": ch03}
-    exec(re.split(r"^ch03\.", source, flags=re.M)[0], space)
-    return space[name]
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined(cells("solution")[name], name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined(cells("exercise")[name], name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(5):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part1_memory/03_matrix_memory.ipynb", CHECKS, {"torch": torch, "logsigmoid": logsigmoid, "ch03": ch03}
+)
 
 
 @pytest.mark.parametrize(

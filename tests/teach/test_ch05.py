@@ -1,23 +1,15 @@
 """Chapter 5's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
 import math
-import re
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from _chapter import page_tests, rejects
 from torch.nn.functional import logsigmoid, pad
 
 from vil_lite.mlstm import MLSTMState, mlstm_chunkwise, mlstm_recurrent
 from vil_lite.teach.checks import CheckFailed, ch04, ch05
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part1_memory/05_chunkwise_form.ipynb"
 CHECKS = {
     "cover": ch05.check_cover,
     "chunk_end": ch05.check_chunk_end,
@@ -27,37 +19,9 @@ CHECKS = {
     "best_chunk": ch05.check_best_chunk,
 }
 
-
-def cells(tag):
-    """{student's function: source of its cell} of the chapter's cells with this tag."""
-    found = [cell.source for cell in nb.read(CHAPTER).cells if tag in nb.tags(cell)]
-    return {re.search(r"^def (\w+)", source, flags=re.M)[1]: source for source in found}
-
-
-def defined(source, name):
-    """The function of a cell, without the cell's check."""
-    space = {"torch": torch, "math": math, "logsigmoid": logsigmoid, "pad": pad, "ch04": ch04, "ch05": ch05}
-    exec(re.split(r"^ch05\.", source, flags=re.M)[0], space)
-    return space[name]
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined(cells("solution")[name], name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined(cells("exercise")[name], name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(3):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part1_memory/05_chunkwise_form.ipynb", CHECKS, {"torch": torch, "math": math, "logsigmoid": logsigmoid, "pad": pad, "ch04": ch04, "ch05": ch05}
+)
 
 
 # ---------------------------------------------------------------- wrong answers, as a student would write them

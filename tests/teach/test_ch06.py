@@ -1,23 +1,14 @@
 """Chapter 6's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
-import re
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
+from _chapter import page_tests, rejects
 
 from vil_lite.layers import PatchEmbed, PositionEmbedding
-from vil_lite.teach.checks import CheckFailed, ch06
+from vil_lite.teach.checks import ch06
 from vil_lite.traversal import DIRECTIONS, restore, traverse
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part2_vision/06_images_as_sequences.ipynb"
 CHECKS = {
     "patchify": ch06.check_patchify,
     "grid_of": ch06.check_grid_of,
@@ -27,40 +18,9 @@ CHECKS = {
     "influence": ch06.check_influence,
 }
 
-
-def cells(tag):
-    """{student's function: source of its cell} of the chapter's cells with this tag."""
-    found = {}
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell):
-            found[re.search(r"^def (\w+)", cell.source, flags=re.M)[1]] = cell.source
-    return found
-
-
-def defined(source, name):
-    """The function of a cell, without the cell's check and whatever else needs the rest of the notebook."""
-    space = {"torch": torch, "F": F, "order": ch06.order}
-    exec(re.split(r"^ch06\.", source, flags=re.M)[0], space)
-    return space[name]
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined(cells("solution")[name], name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined(cells("exercise")[name], name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(5):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part2_vision/06_images_as_sequences.ipynb", CHECKS, {"torch": torch, "F": F, "order": ch06.order}
+)
 
 
 def cut(image, P, *axes):

@@ -1,25 +1,17 @@
 """Chapter 7's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
 import math
-import re
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from _chapter import page_tests, rejects
 
 from vil_lite.block import ViLBlock
 from vil_lite.layers import CausalConv1d, LinearBlockDiagonal
-from vil_lite.teach.checks import CheckFailed, ch07
+from vil_lite.teach.checks import ch07
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part2_vision/07_vil_block.ipynb"
 CHECKS = {
     "causal_conv": ch07.check_causal_conv,
     "block_diagonal": ch07.check_block_diagonal,
@@ -29,41 +21,9 @@ CHECKS = {
     "v2_parameters": ch07.check_v2_parameters,
 }
 
-
-def cells(tag):
-    """{student's function: source of its cell} of the chapter's cells with this tag."""
-    found = {}
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell):
-            found[re.search(r"^def (\w+)", cell.source, flags=re.M)[1]] = cell.source
-    return found
-
-
-def defined(source, name):
-    """The function of a cell, without the cell's check and whatever else needs the rest of the notebook."""
-    code = re.split(r"^ch07\.", source, flags=re.M)[0]
-    space = {"torch": torch, "np": np, "F": F}
-    exec(code, space)
-    return space[name]
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined(cells("solution")[name], name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined(cells("exercise")[name], name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(5):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part2_vision/07_vil_block.ipynb", CHECKS, {"torch": torch, "np": np, "F": F}
+)
 
 
 def torch_conv(x, weight, bias, left, right=0):

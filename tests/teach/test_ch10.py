@@ -1,23 +1,14 @@
 """Chapter 10's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
-import re
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from _chapter import page_tests, rejects
 
 from vil_lite import complexity, create_model
 from vil_lite.block import ViLBlock
 from vil_lite.checkpoints import official_name
 from vil_lite.teach.checks import CheckFailed, ch10
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part2_vision/10_model.ipynb"
 CHECKS = {
     "vil_parameters": ch10.check_vil_parameters,
     "block_multiply_adds": ch10.check_block_multiply_adds,
@@ -25,34 +16,7 @@ CHECKS = {
     "library_name": ch10.check_library_name,
 }
 
-
-def defined(tag, name):
-    """The function `name` of the chapter's cell with this tag, without its check."""
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell) and f"def {name}(" in cell.source:
-            space = {}
-            exec(re.split(r"^ch10\.", cell.source, flags=re.M)[0], space)
-            return space[name]
-    raise LookupError(f"no cell {tag} with {name}")
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined("solution", name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined("exercise", name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(5):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests("part2_vision/10_model.ipynb", CHECKS)
 
 
 def block(d):

@@ -1,23 +1,15 @@
 """Chapter 11's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
 import math
-import re
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from _chapter import page_tests, rejects
 
 from vil_lite import VisionLSTM
 from vil_lite.recipes import decay_groups, learning_rate
-from vil_lite.teach.checks import CheckFailed, ch11
+from vil_lite.teach.checks import ch11
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part2_vision/11_training.ipynb"
 CHECKS = {
     "adamw_step": ch11.check_adamw_step,
     "decays": ch11.check_decays,
@@ -26,34 +18,9 @@ CHECKS = {
     "mixup": ch11.check_mixup,
 }
 
-
-def defined(tag, name):
-    """The student's function from the chapter's cell with this tag, without the cell's check."""
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell) and re.search(rf"^def {name}\(", cell.source, flags=re.M):
-            space = {"torch": torch, "math": math}
-            exec(re.split(r"^ch11\.", cell.source, flags=re.M)[0], space)
-            return space[name]
-    raise AssertionError(f"no cell tagged {tag} defines {name}")
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined("solution", name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined("exercise", name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(3):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part2_vision/11_training.ipynb", CHECKS, {"torch": torch, "math": math}
+)
 
 
 def adamw(p, g, m, v, t, lr, decay, correct=True, inside=False, rate=True):

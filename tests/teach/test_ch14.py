@@ -1,21 +1,12 @@
 """Chapter 14's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
-import re
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from _chapter import page_tests, rejects
 
 from vil_lite.block import ViLBlock
 from vil_lite.teach.checks import CheckFailed, ch14
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part3_detection/14_vil_in_yolov8.ipynb"
 CHECKS = {
     "on_map": ch14.check_adapter,
     "with_donor": ch14.check_donor,
@@ -24,41 +15,9 @@ CHECKS = {
     "explain": ch14.check_explain,
 }
 
-
-def cells(tag):
-    """{student's function: source of its cell} of the chapter's cells with this tag."""
-    found = {}
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell):
-            found[re.search(r"^def (\w+)", cell.source, flags=re.M)[1]] = cell.source
-    return found
-
-
-def defined(source, name):
-    """The function of a cell, without the cell's check and whatever else needs the rest of the notebook."""
-    code = re.split(r"^ch14\.", source, flags=re.M)[0]
-    space = {"torch": torch, "itertools": __import__("itertools")}
-    exec(code, space)
-    return space[name]
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined(cells("solution")[name], name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined(cells("exercise")[name], name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(3):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part3_detection/14_vil_in_yolov8.ipynb", CHECKS, {"torch": torch, "itertools": __import__("itertools")}
+)
 
 
 @pytest.mark.parametrize(

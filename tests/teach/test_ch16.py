@@ -1,23 +1,20 @@
 """Chapter 16's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
 import csv
-import re
-import sys
 from math import ceil
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
+from _chapter import page_tests, rejects
 
 from vil_lite import teach
 from vil_lite.teach.checks import CheckFailed, ch16
 from vil_lite.yolo.statistics import average_precisions, resampled_maps
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
 
-import nb  # noqa: E402
 
 CHAPTER = ROOT / "book/part3_detection/16_reading_results.ipynb"
 CHECKS = {
@@ -29,40 +26,9 @@ CHECKS = {
 }
 Z = NormalDist().inv_cdf
 
-
-def cells(tag):
-    """{student's function: source of its cell} of the chapter's cells with this tag."""
-    found = {}
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell):
-            found[re.search(r"^def (\w+)", cell.source, flags=re.M)[1]] = cell.source
-    return found
-
-
-def defined(source, name):
-    """The function of a cell, without the cell's check."""
-    space = {"np": np, "NormalDist": NormalDist}
-    exec(re.split(r"^ch16\.", source, flags=re.M)[0], space)
-    return space[name]
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined(cells("solution")[name], name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined(cells("exercise")[name], name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(5):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part3_detection/16_reading_results.ipynb", CHECKS, {"np": np, "NormalDist": NormalDist}
+)
 
 
 @pytest.mark.parametrize(

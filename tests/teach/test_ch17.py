@@ -1,23 +1,14 @@
 """Chapter 17's checks accept the chapter's solutions, and say what is wrong with plausible wrong answers."""
 
-import re
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
+from _chapter import page_tests, rejects
 from torchvision.ops import box_iou
 
 from vil_lite import teach
 from vil_lite.teach.checks import CheckFailed, ch17
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-
-CHAPTER = ROOT / "book/part3_detection/17_export_deploy.ipynb"
 CHECKS = {
     "log_sigmoid": ch17.check_log_sigmoid,
     "disagreement": ch17.check_disagreement,
@@ -25,40 +16,9 @@ CHECKS = {
     "serves": ch17.check_serves,
 }
 
-
-def cells(tag):
-    """{student's function: source of its cell} of the chapter's cells with this tag."""
-    found = {}
-    for cell in nb.read(CHAPTER).cells:
-        if tag in nb.tags(cell):
-            found[re.search(r"^def (\w+)", cell.source, flags=re.M)[1]] = cell.source
-    return found
-
-
-def defined(source, name):
-    """The function of a cell, without the cell's check."""
-    space = {"F": F, "torch": torch, "box_iou": box_iou}
-    exec(re.split(r"^ch17\.", source, flags=re.M)[0], space)
-    return space[name]
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(10):
-        CHECKS[name](defined(cells("solution")[name], name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 10
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined(cells("exercise")[name], name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(5):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part3_detection/17_export_deploy.ipynb", CHECKS, {"F": F, "torch": torch, "box_iou": box_iou}, seeds=10
+)
 
 
 @pytest.mark.parametrize(

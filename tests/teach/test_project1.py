@@ -1,23 +1,19 @@
 """The project's checks accept its solutions, and say what is wrong with plausible wrong answers."""
 
 import math
-import re
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from _chapter import page_tests, rejects
 from torch.nn.functional import logsigmoid
 
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
-from vil_lite.teach.checks import CheckFailed, project1
+from vil_lite.teach.checks import project1
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
 
-import nb  # noqa: E402
 
-PROJECT = ROOT / "book/part1_memory/project.ipynb"
 CHECKS = {
     "step": project1.check_step,
     "disguise": project1.check_disguise,
@@ -27,34 +23,9 @@ CHECKS = {
     "revise": project1.check_revise,
 }
 
-
-def defined(tag, name):
-    """The student's function of a task: the stub or the solution, without the call of the check."""
-    for cell in nb.read(PROJECT).cells:
-        if tag in nb.tags(cell) and f"def {name}(" in cell.source:
-            space = {"torch": torch, "math": math, "logsigmoid": logsigmoid, "project1": project1}
-            exec(re.split(r"^project1\.", cell.source, flags=re.M)[0], space)
-            return space[name]
-    raise AssertionError(f"no {tag} cell defines {name}")
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_solution_passes(name, capsys):
-    for seed in range(5):
-        CHECKS[name](defined("solution", name), seed=seed)
-    assert capsys.readouterr().out.count("✓") == 5
-
-
-@pytest.mark.parametrize("name", CHECKS)
-def test_the_stub_is_not_attempted(name, capsys):
-    CHECKS[name](defined("exercise", name))
-    assert capsys.readouterr().out.startswith("Not attempted yet")
-
-
-def rejects(check, wrong, message):
-    for seed in range(3):
-        with pytest.raises(CheckFailed, match=message):
-            check(wrong, seed=seed)
+test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
+    "part1_memory/project.ipynb", CHECKS, {"torch": torch, "math": math, "logsigmoid": logsigmoid, "project1": project1}
+)
 
 
 @pytest.mark.parametrize("form", [mlstm_recurrent, mlstm_parallel, mlstm_chunkwise])

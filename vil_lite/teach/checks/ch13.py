@@ -166,19 +166,22 @@ def _assign(metric, overlap, inside, topk, winner=None):
 
 @exercise("the task-aligned assignment")
 def check_assign(student, rng):
-    G, A = rng.size(3, 4), rng.size(14, 20)
+    G, A, topk = rng.size(3, 4), rng.size(14, 20), rng.size(3, 5)
     inside = rng.uniform(0, 1, G, A) < 0.75
     scores, overlap = rng.uniform(0.02, 1, G, A), rng.uniform(0.3, 1, G, A)
     inside[:, 0], overlap[:, 0] = True, 0.99 - 0.01 * torch.arange(G)  # anchor 0: wanted by all
     scores[:, 0] = 0.5 + 0.1 * torch.arange(G)  # by score and metric the last object would get it, by overlap the first
     inside[:, 1], overlap[:, 1], scores[:, 1] = False, 1.0, 1.0  # anchor 1: the best of all, outside of all
     inside[0, 2], overlap[0, 2], scores[0, 2] = True, 0.35, 1.0  # anchor 2: sure of its class, with a bad box
+    inside[1], inside[:, 3:5] = False, False  # object 1 has topk + 1 anchors; the choice is between 3 and 4, which are its alone
+    inside[1, 3 : topk + 4], scores[1, 5:], overlap[1, 5:] = True, 1.0, 0.95
+    scores[1, 3:5], overlap[1, 3:5] = torch.tensor([0.9, 0.85]), torch.tensor([0.35, 0.99])
 
     def unlimited(s, o, i, k):
         return torch.where(i.any(0), (o * i).argmax(0), -1)
 
     compare(
-        student, assign, {"scores": scores, "overlap": overlap, "inside": inside, "topk": rng.size(3, 5)},
+        student, assign, {"scores": scores, "overlap": overlap, "inside": inside, "topk": topk},
         diagnose={
             "an anchor outside of an object is assigned to it": lambda s, o, i, k: assign(s, o, torch.ones_like(i), k),
             "every anchor inside is taken; only the topk best of each object are": unlimited,

@@ -30,31 +30,34 @@ def _step(C, n, q, k, v, i, f, write=torch.sigmoid, keep=torch.sigmoid, write_n=
 @exercise("one step with a sigmoid input gate")
 def check_step(student, rng):
     d, dv = rng.size(2, 5), rng.size(2, 5)
-    loud = rng.choice([0.2, 4])  # the floor decides, or the normaliser
-    inputs = {
-        "C": loud * rng.normal(d, dv), "n": loud * rng.normal(d), "q": 3 * rng.normal(d), "k": rng.normal(d),
-        "v": rng.normal(dv), "i": rng.normal(), "f": rng.normal() + 1,
-    }
     one = torch.ones_like
-    compare(
-        student, step, inputs, outputs=("h", "C", "n"),
-        diagnose={
-            "the input gate is still exponential; here it is sigmoid(i)": lambda *x: _step(*x, write=torch.exp),
-            "i is a pre-activation: the gate is sigmoid(i)": lambda *x: _step(*x, write=lambda i: i),
-            "f is a pre-activation: the gate is sigmoid(f)": lambda *x: _step(*x, keep=lambda f: f),
-            "the normaliser is written without the input gate": lambda *x: _step(*x, write_n=one),
-            "the normaliser does not forget": lambda *x: _step(*x, keep_n=one),
-            "the query is not divided by sqrt(d)": lambda *x: _step(*x, scale=False),
-            "the floor is missing: the denominator is max(|total|, 1)": lambda *x: _step(*x, bottom=lambda t: t),
-            "the floor is missing, and the sign of the sum is lost": lambda *x: _step(*x, bottom=torch.abs),
-            "the sign of the sum is kept: the denominator is max(|total|, 1)": lambda *x: _step(*x, bottom=lambda t: t.clamp(min=1)),
-            "nothing divides: h is the numerator alone": lambda *x: _step(*x, bottom=one),
-            "the old memory is read; a token is written before it is read": lambda *x: _step(*x, early=True),
-            "the gates are tied (1 - f writes); here they are two numbers":
-                lambda C, n, q, k, v, i, f: _step(C, n, q, k, v, -f, f),
-            "the order is h, C, n": lambda *x: (*_step(*x)[1:], _step(*x)[0]),
-        },
-    )
+
+    def inputs(loud):
+        return {
+            "C": loud * rng.normal(d, dv), "n": loud * rng.normal(d), "q": loud * rng.normal(d), "k": rng.normal(d),
+            "v": rng.normal(dv), "i": rng.normal(), "f": rng.normal() + 1,
+        }
+
+    for loud in (0.2, 4):  # the floor decides: what is missing in the query shows; the normaliser: what is missing in n
+        compare(
+            student, step, inputs(loud), outputs=("h", "C", "n"),
+            diagnose={
+                "the input gate is still exponential; here it is sigmoid(i)": lambda *x: _step(*x, write=torch.exp),
+                "i is a pre-activation: the gate is sigmoid(i)": lambda *x: _step(*x, write=lambda i: i),
+                "f is a pre-activation: the gate is sigmoid(f)": lambda *x: _step(*x, keep=lambda f: f),
+                "the normaliser is written without the input gate": lambda *x: _step(*x, write_n=one),
+                "the normaliser does not forget": lambda *x: _step(*x, keep_n=one),
+                "the query is not divided by sqrt(d)": lambda *x: _step(*x, scale=False),
+                "the floor is missing: the denominator is max(|total|, 1)": lambda *x: _step(*x, bottom=lambda t: t),
+                "the floor is missing, and the sign of the sum is lost": lambda *x: _step(*x, bottom=torch.abs),
+                "the sign of the sum is kept: the denominator is max(|total|, 1)": lambda *x: _step(*x, bottom=lambda t: t.clamp(min=1)),
+                "nothing divides: h is the numerator alone": lambda *x: _step(*x, bottom=one),
+                "the old memory is read; a token is written before it is read": lambda *x: _step(*x, early=True),
+                "the gates are tied (1 - f writes); here they are two numbers":
+                    lambda C, n, q, k, v, i, f: _step(C, n, q, k, v, -f, f),
+                "the order is h, C, n": lambda *x: (*_step(*x)[1:], _step(*x)[0]),
+            },
+        )
 
 
 # ---------------------------------------------------------------- 2

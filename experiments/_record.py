@@ -34,6 +34,17 @@ def record(name, figures, seeds=(), packages=("torch", "torchvision")):
     return path
 
 
+def kept(path, compute):
+    """What compute() returns, as JSON: computed once, written to path atomically, and read from there from then on."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(compute()))
+        os.replace(part, path)
+        print(f"{path.stem} is done", flush=True)
+    return json.loads(path.read_text())
+
+
 def device():
     """What the figures were measured on, in words."""
     if torch.cuda.is_available():

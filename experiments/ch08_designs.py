@@ -10,13 +10,12 @@ Every run is kept in _build/ch08_designs as soon as it is done, so an interrupte
 When all are there, it writes book/results/ch08_designs.json.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _record import record
+from _record import kept, record
 from torch import nn
 
 from vil_lite import VisionLSTM
@@ -64,18 +63,6 @@ def correct(model, images, labels):
     return (model(images).argmax(1) == labels).int().tolist()
 
 
-def kept(name, compute):
-    """The kept result of this run, or compute() and keep it."""
-    path = KEPT / f"{name}.json"
-    if not path.is_file():
-        KEPT.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(compute()))
-        part.replace(path)
-        print(name, flush=True)
-    return json.loads(path.read_text())
-
-
 def accuracies(name):
     """{design: {"all": accuracy per seed, "by class": [per seed, per class]}}"""
     train_set, test_set = load(name)
@@ -88,7 +75,7 @@ def accuracies(name):
                 model = train(small(design, train_set.images.shape[-1]), *train_set, UPDATES[name], seed)
                 return correct(model, *test_set)
 
-            right = torch.tensor(kept(f"{name}-{design}-{seed}", one), dtype=torch.float64)
+            right = torch.tensor(kept(KEPT / f"{name}-{design}-{seed}.json", one), dtype=torch.float64)
             found[design]["all"].append(right.mean().item())
             found[design]["by class"].append([right[test_set.labels == c].mean().item() for c in range(10)])
     return found

@@ -10,12 +10,12 @@ Each trained model is tested on 1000 scenes of both kinds.  Every run is kept in
 done, so an interrupted command goes on where it stopped.  When all are there, it writes book/results/ch09_pooling.json.
 """
 
-import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
-from _record import record
+from _record import kept, record
 from ch08_designs import correct, train
 
 from vil_lite import VisionLSTM
@@ -34,17 +34,9 @@ def small(pooling):
 
 def run(place, pooling, seed):
     """Train one model; which test images it recognises: {place: list of 0 and 1}."""
-    path = KEPT / f"{place}-{pooling}-{seed}.json"
-    if not path.is_file():
-        torch.manual_seed(seed)
-        model = train(small(pooling), *scenes32.build(6400, seed=1, place=place), UPDATES[place], seed)
-        right = {test: correct(model, *scenes32.build(1000, seed=2, place=test)) for test in UPDATES}
-        KEPT.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(right))
-        part.replace(path)
-        print(path.stem, {test: sum(r) / len(r) for test, r in right.items()}, flush=True)
-    return json.loads(path.read_text())
+    torch.manual_seed(seed)
+    model = train(small(pooling), *scenes32.build(6400, seed=1, place=place), UPDATES[place], seed)
+    return {test: correct(model, *scenes32.build(1000, seed=2, place=test)) for test in UPDATES}
 
 
 def main():
@@ -54,7 +46,8 @@ def main():
     for seed in SEEDS:
         for place in places:
             for pooling in POOLINGS:
-                for test, right in run(place, pooling, seed).items():
+                runs = kept(KEPT / f"{place}-{pooling}-{seed}.json", partial(run, place, pooling, seed))
+                for test, right in runs.items():
                     found[place][pooling][test].append(sum(right) / len(right))
     if set(places) == set(UPDATES):
         record("ch09_pooling", {"accuracy": found, "updates": UPDATES}, seeds=SEEDS)

@@ -13,12 +13,12 @@ book/results/ch11_ingredients.json.
 """
 
 import argparse
-import json
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
-from _record import record
+from _record import kept, record
 
 from vil_lite import VisionLSTM
 from vil_lite.data import digits
@@ -131,19 +131,18 @@ def ingredients_jobs(data):
 
 def finish(part, jobs, until):
     """{key: result} of all jobs, each read from its file or computed and kept; None when the time was over before."""
+    done = {}
     for key, work in jobs.items():
         path = KEPT / part / f"{key}.json"
-        if path.is_file():
-            continue
-        if time.monotonic() > until:
+        if not path.is_file() and time.monotonic() > until:
             return None
-        start, result = time.process_time(), work()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps({"result": result, "cpu_seconds": time.process_time() - start}))
-        unfinished.replace(path)
-        print(part, key, result[-1], flush=True)
-    return {key: json.loads((KEPT / part / f"{key}.json").read_text()) for key in jobs}
+        done[key] = kept(path, partial(timed, work))
+    return done
+
+
+def timed(work):
+    start, result = time.process_time(), work()
+    return {"result": result, "cpu_seconds": time.process_time() - start}
 
 
 def results(done):

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from _record import GIVE_BACK, best_times, in_fresh_process, keep_heap, peak_memory_mb, record
+from _record import GIVE_BACK, best_times, in_fresh_process, keep_heap, kept, peak_memory_mb, record
 from speed_models import forward, step, vil
 
 KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch12_resolution"
@@ -50,25 +50,13 @@ def memory(name, size):
     return peak_memory_mb(step(model.train(), torch.randn(1, 3, size, size)))
 
 
-def kept(name, measure):
-    """What `measure` returns, measured once and read from then on."""
-    path = KEPT / f"{name}.json"
-    if not path.is_file():
-        value = measure()
-        KEPT.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(value))
-        part.replace(path)
-        print(name, value, flush=True)
-    return json.loads(path.read_text())
-
-
 def main(sizes):
     points = {}
     for size in sizes:
-        points[size] = {"tokens": (size // 16) ** 2, **kept(f"times-{size}", partial(in_fresh_process, "times", size))}
+        measured = kept(KEPT / f"times-{size}.json", partial(in_fresh_process, "times", size))
+        points[size] = {"tokens": (size // 16) ** 2, **measured}
         points[size]["peak_step_mb"] = {
-            name: kept(f"memory-{name}-{size}", partial(in_fresh_process, "memory", name, size, **GIVE_BACK))
+            name: kept(KEPT / f"memory-{name}-{size}.json", partial(in_fresh_process, "memory", name, size, **GIVE_BACK))
             for name in NAMES
         }
     if set(sizes) == set(PIXELS):

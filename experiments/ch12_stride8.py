@@ -13,12 +13,12 @@ Every run is kept in _build/ch12_stride8 as soon as it is done, so an interrupte
 Writes book/results/ch12_stride8.json.
 """
 
-import json
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from _record import record
+from _record import kept, record
 from ch08_designs import correct, train
 
 from vil_lite import VisionLSTM
@@ -84,22 +84,15 @@ def run(setting, seed, data, test):
     return found
 
 
-def kept(setting, seed, data, test):
-    path = KEPT / f"{setting.replace(' ', '-')}-{seed}.json"
-    if not path.is_file():
-        found = run(setting, seed, data, test)
-        KEPT.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found))
-        part.replace(path)
-        print(setting, seed, found, flush=True)
-    return json.loads(path.read_text())
-
-
 def main():
     torch.set_num_threads(1)
     data, test = scenes32.build(6400, seed=1), scenes32.build(1000, seed=2)
-    runs = {setting: [kept(setting, seed, data, test) for seed in SEEDS] for setting in SETTINGS}
+    runs = {
+        setting: [
+            kept(KEPT / f"{setting.replace(' ', '-')}-{seed}.json", partial(run, setting, seed, data, test)) for seed in SEEDS
+        ]
+        for setting in SETTINGS
+    }
     ways = {setting: {way: [r[way] for r in found] for way in found[0]} for setting, found in runs.items()}
     record("ch12_stride8", {"ways": ways, "settings": SETTINGS, "strides": STRIDES, "test_images": len(test.labels)}, seeds=SEEDS)
 

@@ -1,4 +1,4 @@
-"""Check the built pages: alt texts, nothing loaded from elsewhere, no dead link inside the book.
+"""Check the built pages: alt texts, nothing loaded from elsewhere, no dead link inside the book, no endless output.
 
     python book/_tools/check_pages.py [FOLDER]       _build/html by default
 
@@ -21,6 +21,7 @@ LOADED = {  # tag: attributes whose address the browser fetches by itself
 }
 LINKS_LOADED = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
 CSS_ADDRESS = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""")
+MOST_LINES = 60  # of what a cell prints
 FILE_NAME = re.compile(r"\.(png|svg|jpe?g|webp|gif)$", re.I)
 
 
@@ -74,6 +75,14 @@ def alt_faults(page: BeautifulSoup):
             yield "a drawing (svg) without title, aria-label or aria-hidden"
 
 
+def long_outputs(page: BeautifulSoup):
+    """What a cell printed and nobody reads: often a value on its last line that was meant to stay silent."""
+    for printed in page.select("div.cell_output pre"):
+        text = printed.get_text().rstrip()
+        if (lines := text.count("\n") + 1) > MOST_LINES:
+            yield f"a cell prints {lines} lines, more than {MOST_LINES}: {text[:60]!r}"
+
+
 def target_fault(page: Path, address: str, root: Path) -> str | None:
     """Why an address inside the book leads nowhere, or None."""
     parts = urlsplit(address.strip())
@@ -92,6 +101,7 @@ def target_fault(page: Path, address: str, root: Path) -> str | None:
 def page_faults(path: Path, root: Path):
     page = soup(path)
     yield from alt_faults(page)
+    yield from long_outputs(page)
     for name, address in loaded(page):
         if address.startswith(("data:", "#", "blob:")):
             continue

@@ -138,6 +138,7 @@ def test_a_figure_without_alt_text_fails_the_build(faulty):
 # ---------------------------------------------------------------- faults that need no build: the check alone
 
 
+PRINTED = '<div class="cell_output"><pre>{}</pre></div>'
 SEEDED = [
     ('<img src="a.png">', "a figure without alt text"),
     ('<img src="a.png" alt=" ">', "a figure without alt text"),
@@ -157,11 +158,12 @@ SEEDED = [
     ('<a href="#gone">x</a>', "no such place on the page: #gone"),
     ('<a href="../outside.html">x</a>', "a dead link: ../outside.html"),
     ('<img src="gone.png" alt="A">', "a dead link: gone.png"),
+    (PRINTED.format("9\n" * 61), "a cell prints 61 lines"),
 ]
 GOOD = (
     '<p id="here"><img src="a.png" alt="A line"><a href="#here">x</a><a href="other.html#there">x</a><a href="#">x</a>'
     '<a href="https://example.org">elsewhere</a><a href="mailto:a@example.org">x</a><img src="data:image/png;base64,AA" alt="B">'
-    "<svg aria-hidden='true'></svg><svg><title>C</title></svg></p>"
+    "<svg aria-hidden='true'></svg><svg><title>C</title></svg></p>" + PRINTED.format("9\n" * 60)
 )
 
 

@@ -3,18 +3,20 @@
     python experiments/ch15_compare.py                        everything
     python experiments/ch15_compare.py --seeds 0              one seed; more can be added later
     python experiments/ch15_compare.py --models yolov8n yolov8n-vil --seeds 0 1      some models; the first is compared with
+    python experiments/ch15_compare.py --epochs 24 --models yolov8n yolov8n-vil --seeds 0      the same for twice as long
     python experiments/ch15_compare.py --try                  one model, 64 images, two epochs, thrown away: about a minute
 
 Kill it at any time: the same command goes on where it stopped, in the middle of a run after its last whole epoch.  Runs go
-seed by seed, so that after each third all models have had the same.  At the end it writes book/results/ch15_compare.json.
-Finished runs are kept in experiments/ch15_runs/ (JSON, NPZ, weights); copy that folder to go on with another machine.
+seed by seed, so that after each third all models have had the same.  At the end it writes book/results/ch15_compare.json, or
+ch15_longer.json for another number of epochs.  Finished runs are kept in experiments/ch15_runs/, or ch15_runs_24/ for 24 epochs
+(JSON, NPZ, weights); copy that folder to go on with another machine.
 
 The plan.  Each run has one thread: two cores train two models at once, faster than one after the other with two threads,
 and a result does not depend on how many cores there are.  Start the command twice, with other --seeds, for that.  A run sees
-7680 images of 320 pixels, about a tenth of a second each, and is validated twelve times: a quarter of an hour on a core of
-the recorded speed pages, all eighteen two and a half hours on two.  The 7680 are spent as 12 epochs of 640 scenes: scenes are
-drawn, so new ones are worth more than old ones again, and mosaics, which would make new scenes out of four old ones, half as
-large, are left out.  Batches of 4 make twice as many steps of the same images as batches of 8.
+7680 images of 320 pixels and is validated twelve times: about twenty minutes on a core of the recorded speed pages, all
+eighteen three hours on two.  The 7680 are spent as 12 epochs of 640 scenes: scenes are drawn, so new ones are worth more than
+old ones again, and mosaics, which would make new scenes out of four old ones, half as large, are left out.  Batches of 4 make
+twice as many steps of the same images as batches of 8.
 All 200 validation scenes are new to every model; they choose nothing, the last epoch counts.  What the models cost is
 measured apart, by ch15_cost.py: these runs may share their machine.
 """
@@ -53,19 +55,21 @@ def main():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--models", nargs="+", default=MODELS, help="the first is the one that others are compared with")
     parser.add_argument("--threads", type=int, default=1, help="the same for all runs of a folder")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where runs are kept")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--try", action="store_true", dest="trial", help="a short run that records nothing")
     options = parser.parse_args()
     if options.trial:
         return trial(options.threads)
-    data = airfield.build(options.folder / "runs" / "airfield", train=TRAIN, val=VAL, image_size=SIZE, seed=0)
-    budget = {"epochs": EPOCHS, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
-    result = compare(options.models, data, options.folder, seeds=options.seeds, resamples=500, **budget, **SETTINGS)
+    planned = options.epochs == EPOCHS
+    folder = FOLDER if planned else FOLDER.with_name(f"{FOLDER.name}_{options.epochs}")
+    data = airfield.build(FOLDER / "runs" / "airfield", train=TRAIN, val=VAL, image_size=SIZE, seed=0)
+    budget = {"epochs": options.epochs, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
+    result = compare(options.models, data, folder, seeds=options.seeds, resamples=500, **budget, **SETTINGS)
     for model in result["models"].values():  # what the record says itself
         model["runs"] = [{k: v for k, v in run.items() if k not in ("device", "versions")} for run in model["runs"]]
     result["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0)"
     figures = {k: v for k, v in result.items() if k not in ("command", "device", "versions", "seeds")}
-    record("ch15_compare", figures, seeds=options.seeds, packages=("torch", "ultralytics"))
+    record("ch15_compare" if planned else "ch15_longer", figures, seeds=options.seeds, packages=("torch", "ultralytics"))
 
 
 if __name__ == "__main__":

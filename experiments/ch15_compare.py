@@ -36,6 +36,7 @@ from vil_lite.yolo.compare import compare  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parent / "ch15_runs"
 MODELS = ["yolov8n", "yolov8n-vil-p5", "yolov8n-vil", "yolov8n-vil-p345", "yolov8n-c2f-equal", "yolov8n-attention"]
+VIL, CONTROLS = "yolov8n-vil", ["yolov8n-c2f-equal", "yolov8n-attention"]  # of equal parameters
 TRAIN, VAL, SIZE, EPOCHS, BATCH = 640, 200, 320, 12, 4
 # Seen from above any side may be up; one epoch of warm-up, because there are few.
 SETTINGS = {"mosaic": 0.0, "flipud": 0.5, "warmup_epochs": 1.0}
@@ -64,7 +65,10 @@ def main():
     folder = FOLDER if planned else FOLDER.with_name(f"{FOLDER.name}_{options.epochs}")
     data = airfield.build(FOLDER / "runs" / "airfield", train=TRAIN, val=VAL, image_size=SIZE, seed=0)
     budget = {"epochs": options.epochs, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
-    result = compare(options.models, data, folder, seeds=options.seeds, resamples=500, **budget, **SETTINGS)
+    same = {"data": data, "folder": folder, "seeds": options.seeds, "resamples": 500, **budget, **SETTINGS}
+    result = compare(options.models, **same)
+    against = {name: compare([name, VIL], **same) for name in CONTROLS if {name, VIL} <= set(options.models)}
+    result["against_controls"] = {name: found["differences_mAP50-95"][VIL] for name, found in against.items()}
     for model in result["models"].values():  # what the record says itself
         model["runs"] = [{k: v for k, v in run.items() if k not in ("device", "versions")} for run in model["runs"]]
     result["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0)"

@@ -104,6 +104,13 @@ def test_wrong_cuts(wrong, message):
             ch15.check_best_cut(wrong, seed=seed)
 
 
+@pytest.mark.parametrize("figure", [lambda p, r: 2 * p * r / np.maximum(p + r, 1e-12), lambda p, r: 2 / (1 / np.maximum(p, 1e-12) + 1 / r)])
+def test_rounding_decides_nothing(figure):
+    """Right answers with another formula, and the last of equal cuts in place of the first."""
+    for seed in range(200):
+        ch15.check_best_cut(lambda c, s, g: ch15.best_cut(c, s, g, figure), seed=seed)
+
+
 def own_class_only(overlap, true, predicted, classes, threshold=0.45):
     return ch15.confusion(overlap * (true[:, None] == predicted), true, predicted, classes, threshold)
 
@@ -122,6 +129,9 @@ def duplicates_count(overlap, true, predicted, classes, threshold=0.45):
         (lambda *a: ch15.confusion(*a)[:-1, :-1], r"classes \+ 1 of each"),
         (ch15._drop(-1, slice(None)), "belong into the last row"),
         (ch15._drop(slice(None), -1), "belong into the last column"),
+        (lambda o, t, p, c, threshold=0.45: ch15.confusion(o, t, p, c), "not always 0.45"),
+        (lambda *a: ch15.confusion(*a) if a[0].shape[1] else np.zeros((a[3] + 1,) * 2, int), "without detections"),
+        (lambda o, t, *a: ch15.confusion(o, t, *a) if o.argmax(0).any() else None, "ValueError.*without objects"),
     ],
 )
 def test_wrong_matrices(wrong, message):

@@ -40,6 +40,8 @@ test_the_solution_passes, test_the_stub_is_not_attempted = page_tests(
         (lambda iou: 0.0995 * sum(iou >= t for t in ch16.THRESHOLDS[1:]), "first threshold"),
         (lambda iou: iou, "no AP"),
         (lambda iou: 0.995, "0.50 alone"),
+        (lambda iou: 0.0995 * int((iou - 0.4499) / 0.05), "IoU of 0.23: below 0.50"),
+        (lambda iou: 0.0995 * max(int((iou - 0.4499) / 0.05), 0), "IoU of 1.0: there are no more"),
     ],
 )
 def test_wrong_scores_of_one_box(wrong, message):

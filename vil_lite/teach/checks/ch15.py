@@ -117,6 +117,8 @@ def check_best_cut(student, rng):
     scores = rng.uniform(0.01, 1, count).numpy().astype(float)
     correct = (rng.uniform(0, 1, count).numpy() < 0.2 + 0.6 * scores) | (scores >= np.sort(scores)[-1])
     correct &= np.cumsum(correct) <= objects
+    while _close(correct, scores, objects):  # two cuts as good as each other: rounding would decide
+        objects += 1
     compare(
         _numbers(student), best_cut, {"correct": correct, "scores": scores, "objects": objects}, rtol=1e-6,
         outputs=("the triple (cut, precision, recall)",),
@@ -133,6 +135,12 @@ def check_best_cut(student, rng):
             "recall is a share of the true objects, not of the correct detections": lambda c, s, g: best_cut(c, s, max(c.sum(), 1)),
         },
     )  # fmt: skip
+
+
+def _close(correct, scores, objects):
+    """Is there a second cut whose F1 equals the greatest, but for rounding?"""
+    f1 = np.sort(2 * correct[np.argsort(-scores)].cumsum() / (np.arange(1, len(scores) + 1) + objects))
+    return f1[-1] - f1[-2] < 1e-9
 
 
 def _unsorted(correct, scores, objects):
@@ -197,16 +205,20 @@ def _second_never(overlap, true, predicted, classes, threshold=0.45):
 def check_confusion(student, rng):
     classes, objects = rng.size(4, 6), rng.size(5, 7)
     true = np.array([rng.size(0, classes - 1) for _ in range(objects)])
+    true[4] += true[3] == (true[4] + 1) % classes  # detections 3 and 4 below get different names
+    true[4] %= classes
     overlap = 0.3 * rng.uniform(0, 1, objects, objects + 5).numpy()
     for g in range(2, objects):  # one good detection of each object but two; of every second the class is wrong
         overlap[g, g] = 0.7
     overlap[2, 0], overlap[3, 0] = 0.6, 0.9  # the first detection takes object 3 ...
-    overlap[3, 3], overlap[4, 3] = 0.8, 0.5  # ... so that a later one has to take the next best, object 4
+    overlap[3, 3], overlap[4, 3] = 0.8, 0.6  # ... so that a later one has to take the next best, object 4
     overlap[2, objects] = 0.65  # a duplicate
+    overlap[0, objects + 1] = 0.5  # enough or not, depending on the threshold
     predicted = np.array([true[d] if d < objects and d % 2 else (true[d % objects] + 1) % classes for d in range(overlap.shape[1])])
-    expect_one = {"overlap": overlap.copy(), "true": true, "predicted": predicted, "classes": classes}
+    threshold = rng.choice([0.45, 0.55])
+    inputs = {"overlap": overlap.copy(), "true": true, "predicted": predicted, "classes": classes, "threshold": threshold}
     compare(
-        student, confusion, expect_one,
+        student, confusion, inputs,
         outputs=("the matrix",),
         diagnose={
             "rows are predictions, columns the truth: the matrix is transposed": lambda *a: confusion(*a).T,
@@ -218,11 +230,18 @@ def check_confusion(student, rng):
             "detections that took nothing are missing: they belong into the last column": _drop(slice(None), -1),
             "the row and column of the background are missing: the matrix has classes + 1 of each":
                 lambda *a: confusion(*a)[:-1, :-1],
-            "the threshold is not used: an overlap has to be more than `threshold`": lambda o, t, p, c: confusion(o, t, p, c, 0.0),
+            "the threshold is not used: an overlap has to be more than `threshold`": lambda o, t, p, c, _: confusion(o, t, p, c, 0.0),
+            "the threshold is an argument, not always 0.45": lambda o, t, p, c, _: confusion(o, t, p, c),
             "go through the detections from the first column, the best score, to the last":
-                lambda o, t, p, c: confusion(o[:, ::-1], t, p[::-1], c),
+                lambda o, t, p, c, threshold: confusion(o[:, ::-1], t, p[::-1], c, threshold),
         },
     )  # fmt: skip
+    for objects, found, which in ((0, 2, "objects"), (2, 0, "detections")):
+        empty = np.zeros((objects, found)), np.arange(objects), np.arange(found), classes
+        expect(
+            np.array_equal(attempt(student, *empty, told=f" (an image without {which})"), confusion(*empty)),
+            f"right for an image with objects and detections, wrong for one without {which}",
+        )
 
 
 # ---------------------------------------------------------------- 15.5

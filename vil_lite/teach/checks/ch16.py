@@ -34,6 +34,8 @@ def check_one_box(student, rng):
             "that is the AP at threshold 0.50 alone; take the mean over the ten thresholds": 0.995,
         },
     )  # fmt: skip
+    for iou, why in ((0.23, "below 0.50 no threshold is reached"), (1.0, "there are no more than ten thresholds")):
+        expect(abs(attempt(student, iou) - one_box(iou)) < 1e-6, f"right between the thresholds, wrong for an IoU of {iou}: {why}")
 
 
 # ---------------------------------------------------------------- 16.2

@@ -1,10 +1,18 @@
 """torch.compile and torch.export see the cell, the encoder and the model whole: no graph break, any of two image sizes."""
 
+import io
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from vil_lite import ViLEncoder, create_model
-from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel
+from vil_lite.mlstm import MLSTMState, mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +44,8 @@ def test_the_encoder_is_one_graph_and_has_its_gradients():
         torch.testing.assert_close(torch.autograd.grad(compiled(x, grid).square().mean(), weight), wanted)
 
 
-def small():
-    return create_model("vil2_tiny", dim=32, depth=2, image_size=64, patch_size=8, num_classes=5).eval()
+def small(depth=2):
+    return create_model("vil2_tiny", dim=32, depth=depth, image_size=64, patch_size=8, num_classes=5).eval()
 
 
 def test_the_model_is_one_graph_for_two_image_sizes():
@@ -56,3 +64,61 @@ def test_the_model_exports_with_any_number_of_images(size):
     for count in (1, 3):
         x = torch.randn(count, 3, *size)
         torch.testing.assert_close(program.module()(x), model(x))
+
+
+def test_one_graph_serves_all_image_sizes():
+    """Compiled with dynamic=True: the positions' own grid, grids of one chunk, all longer ones; never a graph a size."""
+    model, counter = small(depth=1), CompileCounter()
+    compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
+    for height, width in ((96, 128), (64, 64), (104, 72), (88, 136), (160, 8), (120, 120), (72, 200)):
+        x = torch.randn(1, 3, height, width)
+        with torch.no_grad():
+            torch.testing.assert_close(compiled(x), model(x))
+    assert counter.frame_count <= 4
+
+
+class Chunkwise(nn.Module):
+    def forward(self, q, k, v, i, f, *state):
+        h, end = mlstm_chunkwise(q, k, v, i, f, MLSTMState(*state) if state else None, chunk_size=32)
+        return h, *end
+
+
+@pytest.mark.parametrize("S", [7, 192, 197, 32 * 70])
+@pytest.mark.parametrize("with_state", [False, True])
+def test_traced_for_other_runtimes_the_cell_has_plain_operators_and_equal_results(S, with_state):
+    """float32 throughout, sums restarted in each chunk: onnxruntime is as near to float64 as eager mode is, or nearly."""
+    torch.manual_seed(S)
+    q, k, v = torch.randn(3, 1, 2, S, 16)
+    i, f = torch.randn(2, 1, 2, S)
+    f = f + torch.tensor([0.0, 4.0])[:, None]  # a head that forgets at once, and one that remembers
+    f[..., S // 2], i[..., S // 3] = -80.0, 30.0
+    inputs = [q, k, v, i, f]
+    if with_state:
+        inputs += mlstm_recurrent(*(x[:, :, :5] + 0.1 for x in (q, k, v, i, f)))[1]
+        inputs[-1] = inputs[-1].float()
+    names = ["q", "k", "v", "i", "f", "C", "n", "m"][: len(inputs)]
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer warns of everything that it takes for fixed
+        torch.onnx.export(Chunkwise(), tuple(inputs), buffer, input_names=names, opset_version=18, dynamo=False)
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(buffer.getvalue()), strict_mode=True).graph
+    assert not {value.name for value in graph.value_info if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE}
+    session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+    exported = session.run(None, {name: x.numpy() for name, x in zip(names, inputs)})
+    double = [x.double() for x in inputs]
+    h, end = mlstm_recurrent(*double[:5], MLSTMState(*double[5:]) if with_state else None)
+    size = h.abs().amax(-1, keepdim=True).clamp(min=1).numpy()
+    assert np.abs((exported[0] - h.numpy()) / size).max() < 2e-3
+    assert np.abs((exported[0] - h.numpy()) / size).mean() < 1e-5
+    C, _, m = exported[1:]
+    assert np.abs(C * np.exp(m)[..., None, None] - (end.C * end.m.exp()[..., None, None]).numpy()).max() < 1e-2
+
+
+def test_without_symbols_of_our_own_no_operator_is_missing():
+    """Neither exp2 nor cummax nor mT is left for an exporter to know; torch.export sees the same."""
+    x = [*torch.randn(3, 1, 2, 200, 16), *torch.randn(2, 1, 2, 200)]
+    program = torch.export.export(Chunkwise(), tuple(x))
+    used = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not [name for name in used if any(word in name for word in ("exp2", "cummax", ".mT", "float64"))]
+    for ours, other in zip(program.module()(*x), Chunkwise()(*x)):
+        torch.testing.assert_close(ours, other.to(ours.dtype), rtol=1e-3, atol=1e-4)

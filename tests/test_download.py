@@ -221,7 +221,9 @@ def test_an_html_page_in_place_of_the_file(server):
 
 
 def test_not_there(server, folder):
-    with pytest.raises(OSError, match=rf"404 Not Found for {server.url}{FILE}.*\n.*save the file as {FILE} in {folder}"):
+    with pytest.raises(
+        OSError, match=rf"404 Not Found for {server.url}{FILE}.*\n.*save the file as {FILE} in {folder}"
+    ):
         create_model("vil_tiny", pretrained=True)
 
 

@@ -1,9 +1,14 @@
 """The small parts: each against the plain way of writing it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
+from vil_lite import VisionLSTM
 from vil_lite.layers import (
     CausalConv1d,
     LayerNorm,
@@ -84,15 +89,66 @@ def test_patches_count_and_errors():
         PatchEmbed(8, 16)(torch.randn(1, 3, 8, 8))
 
 
-def test_positions_are_resized_once_and_follow_the_weights():
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (
+            torch.zeros(3, 8, 8),
+            ValueError,
+            r"\(B, 3, height, width\), got one of shape \(3, 8, 8\).*use images\[None\]",
+        ),
+        (torch.zeros(8, 8), ValueError, r"got shape \(8, 8\)"),
+        (torch.zeros(2, 8, 8, 3), ValueError, r"channels come last here: use images.permute\(0, 3, 1, 2\)"),
+        (torch.zeros(2, 1, 8, 8), ValueError, r"repeat grey images, images.expand\(-1, 3, -1, -1\)"),
+        (torch.zeros(2, 4, 8, 8), ValueError, r"leave out the alpha channel, images\[:, :3\]"),
+        (torch.zeros(2, 5, 8, 8), ValueError, "build the model with channels=5"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), TypeError, r"got torch.uint8; use images.float\(\) / 255"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.float64), TypeError, r"use images.to\(torch.float32\)"),
+        (np.zeros((2, 3, 8, 8), np.float32), TypeError, r"got ndarray; use torch.as_tensor"),
+    ],
+)
+def test_what_is_no_batch_of_images_is_named(images, error, message):
+    with pytest.raises(error, match=message):
+        PatchEmbed(8, 4)(images)
+    with pytest.raises(error, match=message):
+        VisionLSTM(dim=16, depth=1, patch_size=4, image_size=8)(images)
+
+
+def resized(positions):
+    return resize_positions(positions.embed, (4, 5)).flatten(1, 2).detach()
+
+
+def assign(positions):
+    positions.load_state_dict({"embed": torch.randn(1, 3, 3, 4)}, assign=True)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        assign,
+        lambda positions: positions.embed.data.copy_(torch.randn(1, 3, 3, 4)),
+        lambda positions: nn.utils.vector_to_parameters(torch.randn(36), positions.parameters()),
+        lambda positions: setattr(positions, "embed", nn.Parameter(torch.randn(1, 3, 3, 4))),
+    ],
+)
+def test_resized_positions_follow_the_weights_however_they_are_written(write):
     positions, tokens = PositionEmbedding(4, (3, 3)), torch.zeros(1, 20, 4)
-    wanted = resize_positions(positions.embed, (4, 5)).flatten(1, 2)
     with torch.no_grad():
-        first = positions(tokens, (4, 5))
-        kept = next(iter(positions._resized.values()))
-        assert torch.equal(first, wanted) and positions(tokens, (4, 5)).equal(wanted)
-        assert next(iter(positions._resized.values())) is kept  # the second call did not resize again
-        positions.embed.mul_(2)
-        assert torch.allclose(positions(tokens, (4, 5)), 2 * wanted)
+        assert torch.equal(positions(tokens, (4, 5)), resized(positions))
+        write(positions)
+        assert torch.equal(positions(tokens, (4, 5)), resized(positions))
     positions(tokens, (4, 5)).sum().backward()
     assert positions.embed.grad.abs().sum() > 0
+
+
+def test_threads_share_positions():
+    positions, grids = PositionEmbedding(4, (3, 3)), [(4, 5), (6, 2), (5, 5), (2, 9)]
+    wanted = {grid: resize_positions(positions.embed, grid).flatten(1, 2).detach() for grid in grids}
+
+    def call(j):
+        grid = grids[j % len(grids)]
+        with torch.no_grad():
+            return positions(torch.zeros(1, grid[0] * grid[1], 4), grid).equal(wanted[grid])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(call, range(2000)))

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import timm.optim
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
@@ -40,6 +41,28 @@ def test_decay_is_on_matrices_and_kernels(model):
     assert not_decayed == {name for name in names.values() if free.search(name)}
     assert decayed == set(names.values()) - not_decayed
     assert [group["weight_decay"] for group in decay_groups(model, 0.05)] == [0.05, 0.0]
+
+
+@pytest.mark.parametrize("name", ["vil_tiny", "vil2_tiny", "deit3_tiny"])
+def test_layers_learn_slower_the_deeper_they_lie(name):
+    depth = 3
+    model = (
+        deit3_tiny(dim=24, depth=depth, **SMALL)
+        if name == "deit3_tiny"
+        else create_model(name, dim=16, depth=depth, **SMALL)
+    )
+    groups = decay_groups(model, 0.05, layer_decay=0.65)
+    assert len(groups) == 2 * (depth + 2)
+    theirs = timm.optim.param_groups_layer_decay(model, 0.05, model.no_weight_decay(), layer_decay=0.65)
+    found, wanted = (
+        {id(p): (round(group["lr_scale"], 9), group["weight_decay"]) for group in those for p in group["params"]}
+        for those in (groups, theirs)
+    )
+    assert found == wanted and len(found) == len(list(model.parameters()))
+    with pytest.raises(ValueError, match="layer_decay must be above 0"):
+        decay_groups(model, 0.05, layer_decay=0)
+    with pytest.raises(ValueError, match="list of blocks called `blocks`"):
+        decay_groups(nn.Linear(2, 2), 0.05, layer_decay=0.65)
 
 
 def test_learning_rate_goes_up_in_a_line_and_down_as_torchs_cosine():
@@ -85,8 +108,11 @@ def test_recipes_are_the_papers():
     half = recipe("vil_base", batch_size=512, epochs=3)
     assert (half.fit["lr"], half.fit["epochs"], half.fit["batch_size"]) == (5e-4, 3, 512)
     assert recipe("deit3_tiny").fit["clip"] is None
-    with pytest.raises(ValueError, match="no recipe is called 'vil_huge'; there are: vil_tiny"):
+    with pytest.raises(ValueError, match="no recipe is called 'vil_huge'.*; there are: vil_tiny"):
         recipe("vil_huge")
+    with pytest.raises(ValueError, match=r"did you mean 'vil2_tiny'\?"):
+        recipe("vil2_tinny")
+    assert recipe("vil_tiny", batch_size=0).fit["batch_size"] == 0  # for fit to refuse
     assert {name for name in RECIPES if name.startswith("vil_")} <= set(SIZES)
 
 
@@ -106,10 +132,25 @@ SHARED = {"min_lr": 1e-6, "warmup": 5, "weight_decay": 0.05, "mixup": 0.8, "cutm
 def test_every_value_of_table_5(name, drop_path, epochs, batch_size):
     found = recipe(name)
     share = batch_size / 1024
-    wanted = {**SHARED, "min_lr": 1e-6 * share, "lr": 1e-3 * share, "clip": 1.0, "epochs": epochs, "batch_size": batch_size}
+    wanted = {
+        **SHARED,
+        "min_lr": 1e-6 * share,
+        "lr": 1e-3 * share,
+        "clip": 1.0,
+        "epochs": epochs,
+        "batch_size": batch_size,
+    }
     assert (found.image_size, found.model, found.fit) == (224, {"drop_path": drop_path}, wanted)
     long = recipe("long_sequence").fit
-    assert long == {**wanted, "epochs": 30, "batch_size": 1024, "lr": 1e-5, "min_lr": 1e-5, "warmup": 0, "weight_decay": 1e-8}
+    assert long == {
+        **wanted,
+        "epochs": 30,
+        "batch_size": 1024,
+        "lr": 1e-5,
+        "min_lr": 1e-5,
+        "warmup": 0,
+        "weight_decay": 1e-8,
+    }
 
 
 def test_every_value_of_table_6():
@@ -125,7 +166,10 @@ def test_augmentation_of_table_5():
     assert flip.p == 0.5
     assert [type(one).__name__ for one in three.transforms] == ["Grayscale", "RandomSolarize", "GaussianBlur"]
     assert (three.transforms[1].p, tuple(three.transforms[2].sigma)) == (1.0, (0.1, 2.0))
-    assert tuple(jitter.brightness) == tuple(jitter.contrast) == tuple(jitter.saturation) == (0.7, 1.3) and jitter.hue is None
+    assert (
+        tuple(jitter.brightness) == tuple(jitter.contrast) == tuple(jitter.saturation) == (0.7, 1.3)
+        and jitter.hue is None
+    )
     assert (tuple(normalise.mean), tuple(normalise.std)) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -158,7 +202,9 @@ def test_photographs_become_tensors():
 
 def test_deit3_tiny_is_the_plain_transformer():
     model = deit3_tiny(image_size=224)
-    block = 2 * 2 * 192 + (192 * 3 * 192 + 3 * 192) + (192 * 192 + 192) + (2 * 4 * 192 * 192 + 5 * 192) + 2 * 192  # last: LayerScale
+    block = (
+        2 * 2 * 192 + (192 * 3 * 192 + 3 * 192) + (192 * 192 + 192) + (2 * 4 * 192 * 192 + 5 * 192) + 2 * 192
+    )  # last: LayerScale
     rest = (3 * 16 * 16 + 1) * 192 + 192 + 196 * 192 + 2 * 192 + 193 * 1000  # patches, [CLS], positions, norm, head
     assert sum(p.numel() for p in model.parameters()) == 12 * block + rest
     assert model.blocks[0].ls1.gamma.unique().item() == pytest.approx(1e-4)

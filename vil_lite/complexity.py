@@ -1,4 +1,4 @@
-"""What a model costs: parameters, multiply-adds, memory kept for the backward pass, time.
+"""Chapters 10 and 12: what a model costs: parameters, multiply-adds, time, memory kept for the backward pass.
 
 FLOPs can be counted in two ways, and papers rarely say which:
     "paper"   multiply-adds of the published, parallel form: each of the two S x S products of the cell counts in full
@@ -8,6 +8,8 @@ A multiply-add is one FLOP in both, as in the tables of Vision-LSTM, ViT and YOL
 """
 
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,12 +20,12 @@ from vil_lite.block import MLSTMCell
 from vil_lite.layers import LayerNorm, LinearBlockDiagonal
 
 
-def parameters(model):
+def parameters(model: nn.Module) -> int:
     """The number of parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
-def flops(model, *inputs, counting="paper", half=False):
+def flops(model: nn.Module, *inputs: Any, counting: str = "paper", half: bool = False) -> int:
     """Multiply-adds of model(*inputs), an int.
 
     Both work for any model; of a model without mLSTM, a ViT of timm say, "paper" is what PyTorch executes and the norms,
@@ -34,7 +36,7 @@ def flops(model, *inputs, counting="paper", half=False):
         raise ValueError(f"counting must be 'paper' or 'torch', got {counting!r}")
     ours = any(isinstance(m, (MLSTMCell, LinearBlockDiagonal)) for m in model.modules())
     kinds = () if counting == "torch" else (nn.Module,) if ours else (LayerNorm, nn.LayerNorm)
-    counted = []
+    counted: list[int] = []
     hooks = [m.register_forward_hook(_count(counted, half)) for m in model.modules() if isinstance(m, kinds)]
     try:
         # The counter does not know every fused attention; written out as matrix products it knows all.
@@ -47,8 +49,8 @@ def flops(model, *inputs, counting="paper", half=False):
     return executed + sum(counted)
 
 
-def _count(counted, half):
-    def hook(module, inputs, output):
+def _count(counted: list[int], half: bool) -> Callable[..., None]:
+    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, MLSTMCell):
             heads, B, S, d = inputs[0].shape
             gates = B * S * 2 * heads * 3 * heads * d
@@ -66,24 +68,7 @@ def _count(counted, half):
     return hook
 
 
-def activation_memory(model, *inputs):
-    """Bytes that model(*inputs) keeps for the backward pass, parameters not counted; each storage once."""
-    own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
-    kept = {}
-
-    def keep(tensor):
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = model(*inputs)  # kept alive: a freed storage could be counted under another's address
-    del output
-    return sum(kept.values())
-
-
-def latency(model, *inputs, repeats=5, backward=False):
+def latency(model: nn.Module, *inputs: Any, repeats: int = 5, backward: bool = False) -> float:
     """Seconds of model(*inputs), with the backward pass of its mean square if asked for: the best of `repeats`."""
     best = float("inf")
     for turn in range(repeats + 1):  # the first is for warming up
@@ -100,6 +85,23 @@ def latency(model, *inputs, repeats=5, backward=False):
     return best
 
 
-def _synchronise(inputs):
+def _synchronise(inputs: Sequence[Any]) -> None:
     if any(x.is_cuda for x in inputs if isinstance(x, torch.Tensor)):
         torch.cuda.synchronize()
+
+
+def activation_memory(model: nn.Module, *inputs: Any) -> int:
+    """Bytes that model(*inputs) keeps for the backward pass, parameters not counted; each storage once."""
+    own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = model(*inputs)  # kept alive: a freed storage could be counted under another's address
+    del output
+    return sum(kept.values())

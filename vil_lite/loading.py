@@ -1,4 +1,4 @@
-"""Examples for training: checked before the first step, and random in a way that can be repeated.
+"""Chapter 11: examples for training: checked before the first step, and random in a way that can be repeated.
 
 What is random about an example (crop, flip, colours) is drawn from a seed made of (seed, epoch, index).  So it is the same
 with any number of processes and workers, and in a run that was interrupted and resumed.
@@ -6,10 +6,13 @@ with any number of processes and workers, and in a run that was interrupted and 
 
 import operator
 import random
+import signal
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler, Subset, TensorDataset
+
+from vil_lite._names import did_you_mean
 
 
 class Examples(Dataset):
@@ -135,7 +138,9 @@ def check_label(label, num_classes, name):
     try:
         label = operator.index(label)
     except TypeError:
-        raise ValueError(f"{name}: a label must be one integer, got {summary(label)}; count the classes from 0") from None
+        raise ValueError(
+            f"{name}: a label must be one integer, got {summary(label)}; count the classes from 0"
+        ) from None
     if not 0 <= label < num_classes:
         raise ValueError(
             f"{name} has label {label}, but the model's {num_classes} classes are 0 to {num_classes - 1}: "
@@ -151,3 +156,33 @@ def summary(value):
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def check_settings(s, save_every, folder, resume):
+    """Raise ValueError that names the first argument of fit that cannot be."""
+    whole = {"epochs": s["epochs"], "batch_size": s["batch_size"], "accumulate": s["accumulate"]}
+    whole |= {"save_every": save_every} if save_every is not None else {}
+    wanted = {name: (isinstance(value, int) and value >= 1, "a whole number from 1") for name, value in whole.items()}
+    wanted["lr"] = s["lr"] > 0, "greater than 0"
+    wanted["min_lr"] = 0 <= s["min_lr"] <= s["lr"], f"between 0 and lr = {s['lr']}"
+    wanted["warmup"] = 0 <= s["warmup"] < s["epochs"], f"from 0 to less than epochs = {s['epochs']}"
+    wanted["weight_decay"] = s["weight_decay"] >= 0, "0 or more"
+    wanted["clip"] = s["clip"] is None or s["clip"] > 0, "greater than 0, or None for no clipping"
+    wanted["mixup"] = s["mixup"] >= 0, "0 (off) or more"
+    wanted["cutmix"] = s["cutmix"] >= 0, "0 (off) or more"
+    wanted["ema"] = s["ema"] is None or 0 < s["ema"] < 1, "between 0 and 1, such as 0.999, or None"
+    wanted["layer_decay"] = s["layer_decay"] is None or 0 < s["layer_decay"] <= 1, "above 0, at most 1, or None"
+    wanted["freeze"] = 0 <= s["freeze"] <= s["epochs"], f"from 0 (off) to epochs = {s['epochs']}"
+    precisions = ("auto", "bf16", "fp16", "no")
+    hint = did_you_mean(s["precision"], precisions)
+    wanted["precision"] = s["precision"] in precisions, "one of 'auto', 'bf16', 'fp16' and 'no'" + hint
+    wanted["resume"] = not (resume and folder is None), "False without a folder to resume from"
+    for name, (fine, wish) in wanted.items():
+        if not fine:
+            got = {**s, "save_every": save_every, "resume": resume}[name]
+            raise ValueError(f"{name} must be {wish}; got {got!r}")
+
+
+def ignore_interrupts(_worker):
+    """For a process that loads data: Ctrl-C is its parent's to deal with."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

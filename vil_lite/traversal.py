@@ -1,4 +1,4 @@
-"""The four orders in which a grid of tokens can be read, and the way back.
+"""Chapter 6: the four orders in which a grid of tokens can be read, and the way back.
 
 A grid of H x W tokens arrives row by row, as (B, H * W, dim).  A causal scan sees only what comes before in its order, so
 the order decides what a token can know:
@@ -6,13 +6,19 @@ the order decides what a token can know:
     row               left to right, top to bottom          column             top to bottom, left to right
     row_reversed      the same backwards                    column_reversed    the same backwards
 
-Vision-LSTM alternates `row` and `row_reversed` from block to block (Alkin et al. 2024, arXiv 2406.04303, section 3).
+Vision-LSTM alternates `row` and `row_reversed` from block to block (Alkin et al. 2024, arXiv 2406.04303, section 3); the
+authors flip the tokens in their ViLLayer (vil_lite/block.py says where it stands).
 """
 
+from torch import Tensor
+
+from vil_lite._names import did_you_mean
+
+Grid = tuple[int, int]
 DIRECTIONS = ("row", "row_reversed", "column", "column_reversed")
 
 
-def traverse(tokens, grid, direction):
+def traverse(tokens: Tensor, grid: Grid, direction: str) -> Tensor:
     """Put row-by-row tokens (B, H * W, dim) of grid (H, W) into the order of `direction`; same shape.
 
     Raises ValueError for an unknown direction and for a grid that does not have as many cells as there are tokens.
@@ -23,7 +29,7 @@ def traverse(tokens, grid, direction):
     return tokens.flip(1) if direction.endswith("reversed") else tokens
 
 
-def restore(tokens, grid, direction):
+def restore(tokens: Tensor, grid: Grid, direction: str) -> Tensor:
     """Undo `traverse` with the same grid and direction."""
     check(tokens, grid, direction)
     if direction.endswith("reversed"):
@@ -31,20 +37,22 @@ def restore(tokens, grid, direction):
     return _transpose(tokens, grid[::-1]) if direction.startswith("column") else tokens
 
 
-def oriented(grid, direction):
+def oriented(grid: Grid, direction: str) -> Grid:
     """The (rows, columns) of the grid as a scan in `direction` meets it: read by columns, a grid is its transpose."""
     return grid[::-1] if direction.startswith("column") else grid
 
 
-def check(tokens, grid, direction):
+def check(tokens: Tensor, grid: Grid, direction: str) -> None:
     """Raise ValueError unless tokens (B, S, dim), grid (H, W) and direction fit together."""
     if direction not in DIRECTIONS:
-        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+        raise ValueError(
+            f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}{did_you_mean(direction, DIRECTIONS)}"
+        )
     if tokens.ndim != 3 or len(grid) != 2 or grid[0] * grid[1] != tokens.shape[1]:
         raise ValueError(
             f"tokens must be (B, H * W, dim) with grid = (H, W), got tokens {tuple(tokens.shape)} and grid {tuple(grid)}"
         )
 
 
-def _transpose(tokens, grid):
+def _transpose(tokens: Tensor, grid: Grid) -> Tensor:
     return tokens.unflatten(1, grid).transpose(1, 2).flatten(1, 2)

@@ -1,99 +1,106 @@
-"""The models of this library under their names in timm: timm.create_model("vil_tiny", ...).
-
-`import vil_lite` is enough, before or after `import timm`, and does not import timm.  timm's own names of options work:
+"""Chapter 10: the models of this library in timm.  `import vil_lite.zoo` registers them, with timm's words for options:
 
     timm.create_model("vil_tiny", pretrained=True, num_classes=10, img_size=256, in_chans=3, drop_path_rate=0.1)
     timm.create_model("vil_tiny", features_only=True, out_indices=(7, 11, 15, 23))   # images -> list of (B, dim, H, W)
+    timm.list_models("vil*", pretrained=True)                                        # "vil_tiny.e800_in1k", ...
+
+What timm's programs call on a model (reset_classifier, forward_intermediates, ...) stands in VisionLSTM itself.
+As everywhere in timm, num_classes=0 keeps the norm of the pooled vector: what comes out is what the head would read.
 """
 
-import importlib.abc
-import importlib.machinery
-import sys
+from contextlib import nullcontext
 
-from torch import nn
+import torch
 
-from vil_lite.checkpoints import FILES, URL
-from vil_lite.model import SIZES, create_model
+from vil_lite.block import ViLBlock
+from vil_lite.checkpoints import FILES, URL, converted_state_dict, source_of, state_dict_in
+from vil_lite.layers import PatchEmbed, PositionEmbedding
+from vil_lite.model import SIZES, VisionLSTM
+
+try:
+    from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, register_notrace_module
+    from timm.models._builder import resolve_pretrained_cfg
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("vil_lite.zoo registers with timm: pip install timm") from error
 
 RENAMED = {"in_chans": "channels", "img_size": "image_size", "drop_path_rate": "drop_path", "global_pool": "pooling"}
-OF_TIMM = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")  # passed to every builder; the weights here are not timm's
 
-#: The preprocessing that the published weights expect, in timm's words.
+#: What the published weights expect.
 PREPROCESSING = {
+    "num_classes": 1000,
     "input_size": (3, 224, 224),
+    "pool_size": (14, 14),
     "interpolation": "bicubic",
     "crop_pct": 1.0,
     "crop_mode": "center",
     "mean": (0.485, 0.456, 0.406),
     "std": (0.229, 0.224, 0.225),
+    "first_conv": "patch_embed.proj",
+    "classifier": "head",
 }
 
 
-class FeatureMaps(nn.Module):
-    """images (B, channels, height, width) -> a list of (B, dim, H, W): the tokens after the blocks `out_indices`.
-
-    feature_info says channels() and reduction() of each, as for timm's own backbones.
-    """
-
-    def __init__(self, model, out_indices):
-        super().__init__()
-        from timm.models import FeatureInfo
-
-        depth = len(model.encoder.blocks)
-        if wrong := [b for b in out_indices if not -depth <= b < depth]:
-            raise ValueError(f"out_indices must lie in 0 .. {depth - 1}, got {wrong}")
-        self.model, self.out_indices = model, [b % depth for b in out_indices]
-        stride = model.patch_embed.stride
-        info = [{"num_chs": model.dim, "reduction": stride, "module": f"encoder.blocks.{b}"} for b in range(depth)]
-        self.feature_info = FeatureInfo(info, tuple(self.out_indices))
-
-    def forward(self, images):
-        return self.model.feature_maps(images, self.out_indices)
-
-
-def build(name, pretrained=False, features_only=False, out_indices=(7, 11, 15, 23), **options):
-    """create_model with timm's names of options; features_only=True gives a FeatureMaps."""
-    options = {RENAMED.get(key, key): value for key, value in options.items() if key not in OF_TIMM}
-    if features_only:
-        options["num_classes"] = 0
-    model = create_model(name, pretrained, **options)
-    model.num_classes = options.get("num_classes", 1000)
-    model.pretrained_cfg = {**PREPROCESSING, "architecture": name, "num_classes": 1000, "classifier": "head"}
-    if name in FILES:
-        model.pretrained_cfg["url"] = URL + FILES[name][0]
-    return FeatureMaps(model, out_indices) if features_only else model
-
-
-def register():
-    """Register all names of SIZES with timm (imports it)."""
-    from timm.models import register_model
-
+def _configurations():
+    """timm's "name.tag" -> preprocessing and address: vil_tiny16_e800_in1k.th has the tag e800_in1k."""
     for name in SIZES:
-        def entry(pretrained=False, name=name, **options):
-            return build(name, pretrained, **options)
-
-        entry.__name__ = entry.__qualname__ = name
-        entry.__doc__ = f"Vision-LSTM, {name}."
-        register_model(entry)
-
-
-class _WhenTimmIsImported(importlib.abc.MetaPathFinder):
-    """Python asks finders for every module; this one answers for timm alone, and registers once timm is there."""
-
-    def find_spec(self, name, path=None, target=None):
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name == "timm" else None
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def execute_and_register(module):
-                execute(module)
-                register()
-
-            spec.loader.exec_module = execute_and_register
-        return spec
+        if name not in FILES:
+            yield name, PREPROCESSING
+        for file in FILES.get(name, ()):
+            tag = file.split("16_")[1].removesuffix(".th")
+            grid = {"pool_size": (27, 27)} if tag.endswith("stride8") else {}
+            yield f"{name}.{tag}", {**PREPROCESSING, **grid, "url": URL + file}
 
 
-if "timm" in sys.modules:
-    register()
-else:
-    sys.meta_path.insert(0, _WhenTimmIsImported())
+default_cfgs = generate_default_cfgs(dict(_configurations()))
+
+
+def _vision_lstm(device=None, dtype=None, **options):
+    """VisionLSTM from timm's words."""
+    options = {RENAMED.get(key, key): value for key, value in options.items()}
+    num_classes, pooling = options.pop("num_classes"), options.pop("pooling", None)
+    with torch.device(device) if device else nullcontext():
+        model = VisionLSTM(num_classes=num_classes or 1, pooling=pooling or None, **options)
+    if not num_classes or pooling == "":
+        model.reset_classifier(num_classes, pooling)
+    return model.to(dtype=dtype)
+
+
+def _convert(state_dict, model):
+    """The published weights in our names, strictly; timm fits the first convolution and the head itself."""
+    theirs = {"patch_embed.proj.weight"} if model.in_chans != 3 else set()
+    theirs |= {"head.weight", "head.bias"} if model.num_classes != PREPROCESSING["num_classes"] else set()
+    return converted_state_dict(model, state_dict_in(state_dict), unchecked=theirs)
+
+
+def _build(name, pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, **options):
+    cfg = resolve_pretrained_cfg(name, pretrained_cfg, pretrained_cfg_overlay)
+    if cfg.url and cfg.url.startswith(URL):
+        pretrained_cfg_overlay = {**(pretrained_cfg_overlay or {}), "url": source_of(cfg.url.removeprefix(URL))}
+    if (cfg.tag or "").endswith("stride8"):
+        options.setdefault("stride", 8)
+    dim, depth, version = SIZES[name]
+    return build_model_with_cfg(
+        _vision_lstm,
+        name,
+        pretrained,
+        pretrained_cfg=pretrained_cfg,
+        pretrained_cfg_overlay=pretrained_cfg_overlay,
+        pretrained_filter_fn=_convert,
+        feature_cfg={"out_indices": (7, 11, 15, 23), "feature_cls": "getter"},
+        **{"dim": dim, "depth": depth, "version": version, **options},
+    )
+
+
+def _register(name):
+    def entry(pretrained=False, **options):
+        return _build(name, pretrained, **options)
+
+    entry.__name__ = entry.__qualname__ = name
+    entry.__doc__ = f"Vision-LSTM, {name}."
+    register_model(entry)
+
+
+for _module in (ViLBlock, PatchEmbed, PositionEmbedding):  # they look at sizes, which a symbolic trace does not know
+    register_notrace_module(_module)
+for _name in SIZES:
+    _register(_name)

@@ -98,18 +98,24 @@ def test_reported_balance_makes_rare_classes_rare():
 def test_uniform_balance_deals_every_class():
     frame = ground.Frame.make(320, 1.2, 0.0)
     firsts = [
-        placement._wanted(np.random.default_rng(k), frame, airfield.CLASSES, "uniform", 0, 0, k)[0][0] for k in range(27)
+        placement._wanted(np.random.default_rng(k), frame, airfield.CLASSES, "uniform", 0, 0, k)[0][0]
+        for k in range(27)
     ]
     assert sorted(firsts) == sorted(airfield.CLASSES)
 
 
-@pytest.mark.parametrize("plane", [p for variants in airfield.AIRCRAFT.values() for p in variants], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "plane", [p for variants in airfield.AIRCRAFT.values() for p in variants], ids=lambda p: p.name
+)
 def test_drawn_sizes_are_those_of_the_table(plane):
     seen = [part for turn in range(24) for part in shapes.parts(plane, turn * math.pi / 12) if part.solid]
     forward = np.concatenate([part.outline[:, 0] for part in seen if part.kind != "blade"])
     assert forward.max() - forward.min() == pytest.approx(plane.length, rel=0.06)
     right = np.concatenate([part.outline[:, 1] for part in seen])  # the rotors all the way round
-    for side in (right.max(), -right.min()):  # tanks and rails at the wing tips reach a little beyond the published span
+    for side in (
+        right.max(),
+        -right.min(),
+    ):  # tanks and rails at the wing tips reach a little beyond the published span
         assert abs(2 * side - plane.span) <= max(0.03 * plane.span, 0.6)
 
 
@@ -136,9 +142,33 @@ def test_the_set_does_not_depend_on_the_number_of_processes(tmp_path):
     assert len(one) == 16 and one == contents(tmp_path / "2")
 
 
+def test_the_scale_is_kept_when_the_image_grows_and_reaches_the_files(tmp_path):
+    """At half a metre a pixel an aircraft of 53 m is 106 pixels long on 320 and on 640 pixels, in memory and on disk."""
+    for size in (320, 640):
+        s = airfield.scene(3, 1, size, ["c17"], metres_per_pixel=0.5)
+        whole = s.visible > 0.999
+        forward = np.linalg.norm(s.obb[whole][:, 0] - s.obb[whole][:, 3], axis=1)
+        assert s.metres == 0.5 and len(forward) and np.allclose(forward, 53 / 0.5, atol=6)
+    same = {**SMALL, "image_size": 320, "train": 2, "val": 1, "seed": 3, "metres_per_pixel": (0.4, 0.5), "workers": 1}
+    root = airfield.build(tmp_path / "set", **same).parent
+    for index, (_, boxes) in enumerate(airfield.boxes_of(root)):
+        s = airfield.scene(3, index, 320, metres_per_pixel=(0.4, 0.5))
+        assert 0.4 <= s.metres <= 0.5 and np.allclose((s.boxes[:, 2:] - s.boxes[:, :2]) / 320, boxes[:, 3:], atol=1e-6)
+    with pytest.raises(ValueError, match="metres_per_pixel"):
+        airfield.build(root, **{**same, "metres_per_pixel": 0.5})
+
+
+@pytest.mark.parametrize("scale", [0, 20.0, (0.8, 0.4), True, (0.5, float("nan"))])
+def test_a_scale_that_cannot_be_is_refused(scale):
+    with pytest.raises(ValueError, match="metres_per_pixel must be"):
+        airfield.scene(metres_per_pixel=scale)
+
+
 def inside(polygon, x, y):
     """Which points lie in a convex (4, 2) polygon, border included, in either order of its corners."""
-    side = [(b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0]) for a, b in zip(polygon, np.roll(polygon, -1, axis=0))]
+    side = [
+        (b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0]) for a, b in zip(polygon, np.roll(polygon, -1, axis=0))
+    ]
     return np.all(np.array(side) >= -1e-6, axis=0) | np.all(np.array(side) <= 1e-6, axis=0)
 
 
@@ -155,10 +185,15 @@ def test_turned_boxes_masks_and_outlines_agree_with_what_is_seen(seed, index):
         forward = (nose_left - tail_left) / np.linalg.norm(nose_left - tail_left)
         assert np.allclose(forward, (math.cos(s.headings[k]), math.sin(s.headings[k])), atol=1e-5)
         right = np.array((-forward[1], forward[0]))
-        for axis, low, high in ((forward, tail_left, nose_left), (right, nose_left, nose_right)):  # no side could move in
+        for axis, low, high in (
+            (forward, tail_left, nose_left),
+            (right, nose_left, nose_right),
+        ):  # no side could move in
             along = axis @ corners
             assert along.min() - axis @ low < 0.13 and axis @ high - along.max() < 0.13
-        assert (s.obb[k].min(axis=0) <= (x0 + 0.13, y0 + 0.13)).all() and (s.obb[k].max(axis=0) >= (x1 - 0.13, y1 - 0.13)).all()
+        assert (s.obb[k].min(axis=0) <= (x0 + 0.13, y0 + 0.13)).all() and (
+            s.obb[k].max(axis=0) >= (x1 - 0.13, y1 - 0.13)
+        ).all()
 
         rows, columns = np.nonzero(s.masks[k])
         assert (rows >= y0 - 0.75).all() and (rows + 1 <= y1 + 0.75).all()
@@ -266,8 +301,10 @@ MANY = "airfield.build({root!r}, train=90, val=2, image_size=64, progress=False,
 def test_workers_need_no_main_guard_and_end_with_the_build(tmp_path):
     """A plain script without `if __name__ == "__main__"` starts workers; kill it, and they end by themselves."""
     script = tmp_path / "script.py"
-    script.write_text("import torch; torch.ones(300, 300) @ torch.ones(300, 300)  # threads are running\n"
-                      f"from vil_lite.data import airfield\n{MANY.format(root=str(tmp_path / 'set'))}\n")
+    script.write_text(
+        "import torch; torch.ones(300, 300) @ torch.ones(300, 300)  # threads are running\n"
+        f"from vil_lite.data import airfield\n{MANY.format(root=str(tmp_path / 'set'))}\n"
+    )
     process = subprocess.Popen([sys.executable, script])
     workers, deadline = [], time.time() + 600
     while len(workers) < 2 or not any((tmp_path / "set" / "images").rglob("*.png")):
@@ -281,7 +318,7 @@ def test_workers_need_no_main_guard_and_end_with_the_build(tmp_path):
     subprocess.run([sys.executable, script], check=True)
     assert len(contents(tmp_path / "set")) == 2 * 92
     s = airfield.scene(index=89, image_size=64)
-    (path, rows), = airfield.boxes_of(tmp_path / "set")[-1:]
+    ((path, rows),) = airfield.boxes_of(tmp_path / "set")[-1:]
     assert path.stem == "000089" and rows[:, 0].tolist() == s.labels.tolist()
 
 

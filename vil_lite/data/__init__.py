@@ -1,1 +1,1 @@
-"""Data that needs no account and no download: `digits` (real, from scikit-learn), `scenes32` and `airfield` (drawn here)."""
+"""Data that needs no account: `digits` (from scikit-learn), `fashion` (Fashion-MNIST), `scenes32` and `airfield` (drawn here)."""

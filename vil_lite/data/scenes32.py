@@ -9,18 +9,26 @@ import math
 
 import torch
 
+from vil_lite._names import did_you_mean
 from vil_lite.data.digits import Examples
 
 SIZE = 32
 CLASSES = (
-    "ring east of square", "ring north-east of square", "ring north of square", "ring north-west of square",
-    "ring west of square", "ring south-west of square", "ring south of square", "ring south-east of square",
-    "ring in square", "square in ring",
-)  # fmt: skip
+    "ring east of square",
+    "ring north-east of square",
+    "ring north of square",
+    "ring north-west of square",
+    "ring west of square",
+    "ring south-west of square",
+    "ring south of square",
+    "ring south-east of square",
+    "ring in square",
+    "square in ring",
+)
 PLACES = ("anywhere", "centre", "border")
 
 
-def build(count, seed=0, place="anywhere", noise=0.05) -> Examples:
+def draw(count, seed=0, place="anywhere", noise=0.05) -> Examples:
     """Draw `count` scenes: images (count, 1, 32, 32) float32 in [0, 1], labels (count,) int64, classes in turn.
 
     place: where the middle of the pair stands: "anywhere" it fits, within 1 pixel of the "centre" of the image, or
@@ -30,7 +38,7 @@ def build(count, seed=0, place="anywhere", noise=0.05) -> Examples:
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count!r}")
     if place not in PLACES:
-        raise ValueError(f"place must be one of {', '.join(PLACES)}, got {place!r}")
+        raise ValueError(f"place must be one of {', '.join(PLACES)}, got {place!r}{did_you_mean(place, PLACES)}")
     if noise < 0:
         raise ValueError(f"noise must not be negative, got {noise!r}")
     generator = torch.Generator().manual_seed(seed)

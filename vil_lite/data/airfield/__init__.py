@@ -18,4 +18,15 @@ from .build import boxes_of, build, label_lines
 from .figures import preview, silhouettes
 from .scene import Scene, scene
 
-__all__ = ["AIRCRAFT", "CLASSES", "REPORTED", "Scene", "boxes_of", "build", "label_lines", "preview", "scene", "silhouettes"]
+__all__ = [
+    "AIRCRAFT",
+    "CLASSES",
+    "REPORTED",
+    "Scene",
+    "boxes_of",
+    "build",
+    "label_lines",
+    "preview",
+    "scene",
+    "silhouettes",
+]

@@ -1,9 +1,9 @@
 """Scenes as a data set on disk, in the layout that ultralytics reads.
 
-    root/manifest.json                 the arguments, so that nobody mixes two sets by mistake
-    root/images/{train,val}/000000.png lossless: the pixels of `scene`, to the last bit
-    root/labels/{train,val}/000000.txt one line for each aircraft, numbers in 0..1 of the image's side
-    root/data.yaml                     written last: its presence means that the set is complete
+root/manifest.json                 the arguments, so that nobody mixes two sets by mistake
+root/images/{train,val}/000000.png lossless: the pixels of `scene`, to the last bit
+root/labels/{train,val}/000000.txt one line for each aircraft, numbers in 0..1 of the image's side
+root/data.yaml                     written last: its presence means that the set is complete
 """
 
 import contextlib
@@ -21,7 +21,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from .scene import SPLITS, Scene, check, scene
+from vil_lite._files import UNFINISHED, write
+
+from .scene import METRES, SPLITS, Scene, check, scale, scene
 
 VERSION = 2  # raise it when a change makes other pixels or labels
 LABELS = ("detect", "obb", "segment")
@@ -37,12 +39,13 @@ def build(
     classes=None,
     balance="uniform",
     labels="detect",
+    metres_per_pixel=METRES,
     workers=None,
     progress=True,
 ) -> Path:
     """Draw a detection data set and return the path of its data.yaml.
 
-    train, val: numbers of images.  image_size, seed, classes, balance: as for `scene`.
+    train, val: numbers of images.  image_size, seed, classes, balance, metres_per_pixel: as for `scene`.
     labels: "detect" (class, centre x, centre y, width, height), "obb" (class and four corners, cut at the image's border) or
     "segment" (class and outline).  workers: processes, None: one for each core.  progress: a bar, where tqdm is installed.
 
@@ -56,17 +59,28 @@ def build(
             raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
     if labels not in LABELS:
         raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
-    wanted = {"version": VERSION, "train": int(train), "val": int(val), "image_size": int(image_size), "seed": int(seed),
-              "classes": list(names), "balance": balance, "labels": labels}  # fmt: skip
+    wanted = {
+        "version": VERSION,
+        "train": int(train),
+        "val": int(val),
+        "image_size": int(image_size),
+        "seed": int(seed),
+        "classes": list(names),
+        "balance": balance,
+        "labels": labels,
+        "metres_per_pixel": list(scale(metres_per_pixel)),
+    }
     root = Path(root).expanduser().resolve()
     _claim(root, wanted)
     todo = [(split, k) for split in SPLITS for k in range(wanted[split]) if not _finished(root, split, k, image_size)]
     if todo:
-        for cache in (root / "labels").glob("*.cache"):  # what ultralytics noted about labels that may have been damaged
+        for cache in (root / "labels").glob(
+            "*.cache"
+        ):  # what ultralytics noted about labels that may have been damaged
             cache.unlink()
     _run(root, todo, workers or _cores(), progress)
     yaml = root / "data.yaml"
-    _write(yaml, _yaml(root, names).encode())
+    write(yaml, _yaml(root, names).encode())
     return yaml
 
 
@@ -74,7 +88,7 @@ def _claim(root, wanted):
     """Make the folders and the manifest, or compare with the manifest that is there."""
     manifest = root / "manifest.json"
     if manifest.exists():
-        found = json.loads(manifest.read_text())
+        found = _manifest(root)
         other = [f"{k}: {found.get(k)!r} there, {v!r} asked for" for k, v in wanted.items() if found.get(k) != v]
         if other:
             raise ValueError(
@@ -86,11 +100,16 @@ def _claim(root, wanted):
         for split in SPLITS:
             folder = root / kind / split
             folder.mkdir(parents=True, exist_ok=True)
-            for left in folder.glob("*.tmp"):
+            for left in folder.glob(f"*{UNFINISHED}"):
                 if time.time() - left.stat().st_mtime > STALE:
                     left.unlink(missing_ok=True)
     if not manifest.exists():
-        _write(manifest, json.dumps(wanted, indent=1).encode())
+        write(manifest, json.dumps(wanted, indent=1).encode())
+
+
+def _manifest(root):
+    """The arguments of the set in root; sets of earlier versions do not name their scale."""
+    return {"metres_per_pixel": list(METRES), **json.loads((root / "manifest.json").read_text())}
 
 
 def _paths(root, split, index):
@@ -113,15 +132,16 @@ def _finished(root, split, index, size):
 
 def make(root, wanted, split, index):
     """Draw one image with its label file: the label first, so that an image never lacks one."""
-    one = scene(wanted["seed"], index, wanted["image_size"], wanted["classes"], wanted["balance"], split)
+    same = {name: wanted[name] for name in ("seed", "image_size", "classes", "balance", "metres_per_pixel")}
+    one = scene(index=index, split=split, **same)
     image, label = _paths(root, split, index)
     text = "".join(f"{line}\n" for line in label_lines(one, wanted["labels"])).encode()
     info = PngImagePlugin.PngInfo()
     info.add_text("labels", hashlib.sha256(text).hexdigest())
     png = io.BytesIO()
     Image.fromarray(one.image).save(png, "PNG", compress_level=1, pnginfo=info)
-    _write(label, text)
-    _write(image, png.getvalue())
+    write(label, text)
+    write(image, png.getvalue())
 
 
 def label_lines(one: Scene, kind="detect") -> list:
@@ -145,15 +165,16 @@ def boxes_of(root, split="train") -> list:
     return found
 
 
-def _write(path, data):
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
-
-
 def _yaml(root, names):
     quoted = [f"  {k}: {json.dumps(name)}" for k, name in enumerate(names)]
-    lines = [f"path: {json.dumps(str(root))}", "train: images/train", "val: images/val", f"nc: {len(names)}", "names:", *quoted]
+    lines = [
+        f"path: {json.dumps(str(root))}",
+        "train: images/train",
+        "val: images/val",
+        f"nc: {len(names)}",
+        "names:",
+        *quoted,
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -163,7 +184,7 @@ def _run(root, todo, workers, progress):
     workers = min(workers, -(-len(todo) // 40))  # starting a process costs as much as some images
     try:
         if workers <= 1:
-            wanted = json.loads((root / "manifest.json").read_text())
+            wanted = _manifest(root)
             for split, index in todo:
                 make(root, wanted, split, index)
                 if bar:
@@ -198,8 +219,8 @@ def _bar(total):
 def _drive(root, jobs, stop, bar):
     """Run a worker process until there are no more jobs: one line in, one image, one line back.
 
-    A plain child process, not `multiprocessing`: it needs no guard around a script's main part, forks no threads, and ends
-    by itself when its input closes, also when this process is killed.
+    A plain child process, not concurrent.futures.ProcessPoolExecutor (tried, "spawn"): that breaks in a script without a
+    guard around its main part, and its workers stay when this process is killed; "fork" would copy running threads.
     """
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "vil_lite.data.airfield", str(root)]
@@ -210,7 +231,9 @@ def _drive(root, jobs, stop, bar):
                 print(split, index, file=child.stdin, flush=True)
             if not child.stdout.readline():
                 stop.set()
-                raise RuntimeError(f"a worker stopped at {split} image {index}; call build again to go on\n{child.stderr.read()}")
+                raise RuntimeError(
+                    f"a worker stopped at {split} image {index}; call build again to go on\n{child.stderr.read()}"
+                )
             if bar:
                 bar.update()
             if stop.is_set():
@@ -219,7 +242,7 @@ def _drive(root, jobs, stop, bar):
 
 def work(root):
     """What a worker process does until its input closes."""
-    wanted = json.loads((root / "manifest.json").read_text())
+    wanted = _manifest(root)
     for line in sys.stdin:
         split, index = line.split()
         make(root, wanted, split, int(index))

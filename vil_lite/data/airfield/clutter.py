@@ -53,9 +53,9 @@ class Block:
         return mask is not None and not taken[window][mask > 0].any()
 
 
-def _rectangle(frame, u, v, long, wide, angle=0.0):
+def _rectangle(frame, u, v, length, width, angle=0.0):
     a, b = np.cos(angle), np.sin(angle)
-    corners = np.array([(-long, -wide), (long, -wide), (long, wide), (-long, wide)]) / 2
+    corners = np.array([(-length, -width), (length, -width), (length, width), (-length, width)]) / 2
     x, y = corners[:, 0], corners[:, 1]
     return np.stack(frame.pixel(u + x * a - y * b, v + x * b + y * a), axis=1)
 
@@ -76,17 +76,17 @@ def buildings(rng, land: Ground) -> list:
     u = -frame.reach
     v = land.far + between(rng, 6, 20)
     while u < frame.reach and land.far < 0.9 * frame.reach:
-        long, wide = between(rng, 22, 70), between(rng, 18, 46)
+        length, width = between(rng, 22, 70), between(rng, 18, 46)
         kind = rng.random()
         if kind < 0.62:
-            blocks.append(_hall(rng, frame, u + long / 2, v + wide / 2, long, wide))
+            blocks.append(_hall(rng, frame, u + length / 2, v + width / 2, length, width))
         elif kind < 0.75:
             blocks.extend(
                 _tank(rng, frame, u + 8 + 16 * k, v + 10, between(rng, 5, 8)) for k in range(int(rng.integers(1, 4)))
             )
         elif kind < 0.88:
-            blocks.append(_cross(rng, frame, u + long / 2, v + wide / 2, between(rng, 16, 44), between(rng, 7, 14)))
-        u += long + between(rng, 6, 40)
+            blocks.append(_cross(rng, frame, u + length / 2, v + width / 2, between(rng, 16, 44), between(rng, 7, 14)))
+        u += length + between(rng, 6, 40)
     return blocks
 
 
@@ -116,18 +116,18 @@ def small_things(rng, land: Ground, taken) -> list:
     return blocks
 
 
-def _hall(rng, frame, u, v, long, wide):
+def _hall(rng, frame, u, v, length, width):
     """A roof of two halves; arched when it is a hangar."""
-    colour, height = pick(rng, ROOFS), between(rng, 0.2, 0.35) * wide + 2
+    colour, height = pick(rng, ROOFS), between(rng, 0.2, 0.35) * width + 2
     slope = int(rng.integers(6, 22))
     faces = [
-        (_rectangle(frame, u, v - wide / 4, long, wide / 2), _shaded(colour, slope)),
-        (_rectangle(frame, u, v + wide / 4, long, wide / 2), _shaded(colour, -slope)),
+        (_rectangle(frame, u, v - width / 4, length, width / 2), _shaded(colour, slope)),
+        (_rectangle(frame, u, v + width / 4, length, width / 2), _shaded(colour, -slope)),
     ]
     for _ in range(int(rng.integers(0, 5))):  # vents
-        vent = _rectangle(frame, u + between(rng, -0.4, 0.4) * long, v + between(rng, -0.35, 0.35) * wide, 2.5, 2.0)
+        vent = _rectangle(frame, u + between(rng, -0.4, 0.4) * length, v + between(rng, -0.35, 0.35) * width, 2.5, 2.0)
         faces.append((vent, _shaded(colour, int(rng.integers(-50, 40)))))
-    return Block(faces, [_rectangle(frame, u, v, long, wide)], height)
+    return Block(faces, [_rectangle(frame, u, v, length, width)], height)
 
 
 def _tank(rng, frame, u, v, radius):
@@ -139,22 +139,22 @@ def _tank(rng, frame, u, v, radius):
     )
 
 
-def _cross(rng, frame, u, v, reach, wide):
+def _cross(rng, frame, u, v, reach, width):
     """A building with two wings: from above almost an aircraft."""
     colour, angle = pick(rng, ROOFS), between(rng, 0, np.pi)
-    body = _rectangle(frame, u, v, 1.2 * reach, wide, angle)
-    wings = _rectangle(frame, u, v, 0.8 * wide, 1.3 * reach, angle)
+    body = _rectangle(frame, u, v, 1.2 * reach, width, angle)
+    wings = _rectangle(frame, u, v, 0.8 * width, 1.3 * reach, angle)
     return Block([(wings, _shaded(colour, -8)), (body, _shaded(colour, 6))], [body, wings], 6.0)
 
 
 def _vehicle(rng, frame, u, v):
-    long, wide, angle = pick(rng, ((4.6, 1.9), (7.0, 2.4), (12.0, 2.6), (9.0, 2.5))) + (
+    length, width, angle = pick(rng, ((4.6, 1.9), (7.0, 2.4), (12.0, 2.6), (9.0, 2.5))) + (
         pick(rng, (0.0, np.pi / 2, between(rng, 0, np.pi))),
     )
     colour = pick(rng, PAINTS)
     a, b = np.cos(angle), np.sin(angle)
-    cab = _rectangle(frame, u + 0.38 * long * a, v + 0.38 * long * b, 0.22 * long, wide * 0.9, angle)
-    body = _rectangle(frame, u, v, long, wide, angle)
+    cab = _rectangle(frame, u + 0.38 * length * a, v + 0.38 * length * b, 0.22 * length, width * 0.9, angle)
+    body = _rectangle(frame, u, v, length, width, angle)
     return Block([(body, colour), (cab, _shaded(colour, -60 if colour[0] > 100 else 70))], [body], 2.4)
 
 

@@ -11,8 +11,18 @@ from .scene import SPLITS, Scene
 from .shapes import parts
 
 BOX, INK = "#ffd23f", "#20242a"
-SHADES = {"wing": "#8fa3b5", "body": "#6f8496", "engine": "#4d6072", "glass": "#20303f", "flap": "#7b90a2", "fin": "#34495c",
-          "prop": "#34495c", "blade": "#34495c", "dome": "#34495c", "stripe": "#c5d0d9"}  # fmt: skip
+SHADES = {
+    "wing": "#8fa3b5",
+    "body": "#6f8496",
+    "engine": "#4d6072",
+    "glass": "#20303f",
+    "flap": "#7b90a2",
+    "fin": "#34495c",
+    "prop": "#34495c",
+    "blade": "#34495c",
+    "dome": "#34495c",
+    "stripe": "#c5d0d9",
+}
 
 
 def preview(root_or_scenes, n=8, columns=4, names=True):
@@ -52,13 +62,17 @@ def _from_scenes(scenes, n):
     scenes = [scenes] if isinstance(scenes, Scene) else list(scenes)[:n]
     if not scenes:
         raise ValueError("root_or_scenes is an empty list: give at least one scene")
-    return [(s.image, [(s.names[k], _rectangle(*box)) for k, box in zip(s.labels, s.boxes, strict=True)]) for s in scenes]
+    return [
+        (s.image, [(s.names[k], _rectangle(*box)) for k, box in zip(s.labels, s.boxes, strict=True)]) for s in scenes
+    ]
 
 
 def _from_root(root, n):
     root = root.parent if root.name == "data.yaml" else root
     if not (root / "data.yaml").exists():
-        raise ValueError(f"root_or_scenes: {root} has no data.yaml, so it is no finished set: build it first with airfield.build")
+        raise ValueError(
+            f"root_or_scenes: {root} has no data.yaml, so it is no finished set: build it first with airfield.build"
+        )
     names = json.loads((root / "manifest.json").read_text())["classes"]
     paths = [p for split in SPLITS for p in sorted((root / "images" / split).glob("*.png"))][:n]
     shown = []
@@ -70,8 +84,8 @@ def _from_root(root, n):
             label, *numbers = line.split()
             shape = np.array(numbers, dtype=float) * image.shape[0]
             if len(shape) == 4:
-                low, wide = shape[:2] - shape[2:] / 2, shape[2:]
-                shape = _rectangle(*low, *(low + wide))
+                low, size = shape[:2] - shape[2:] / 2, shape[2:]
+                shape = _rectangle(*low, *(low + size))
             found.append((names[int(label)], shape.reshape(-1, 2)))
         shown.append((image, found))
     return shown

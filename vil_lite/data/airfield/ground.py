@@ -140,11 +140,11 @@ def draw(rng, frame) -> Ground:
         left = -far if rng.random() < 0.6 else between(rng, -0.6, -0.1) * frame.reach
         pave(apron_texture, Area(left, far, apron_start, apron_end))
     else:  # hardstands off the taxiway, one or two aircraft each
-        wide, deep = between(rng, 62, 90), between(rng, 72, 95)
+        width, depth = between(rng, 62, 90), between(rng, 72, 95)
         for k in range(-5, 6):
-            u = k * (wide + 22) + first
-            pave(apron_texture, Area(u, u + wide, apron_start, apron_start + deep))
-            pave(taxi_texture, Area(u + wide / 2 - 9, u + wide / 2 + 9, taxi_start, apron_start + 2), stand=False)
+            u = k * (width + 22) + first
+            pave(apron_texture, Area(u, u + width, apron_start, apron_start + depth))
+            pave(taxi_texture, Area(u + width / 2 - 9, u + width / 2 + 9, taxi_start, apron_start + 2), stand=False)
     _mark_runway(rng, frame, canvas, start, runway_end)
     for v in ((taxi_start + taxi_end) / 2, apron_start + between(rng, 15, 30)):
         line = np.minimum(cover(frame, -far, far, v - 0.35, v + 0.35), paved)
@@ -210,8 +210,8 @@ def _stain(rng, frame, canvas, paved):
     """Oil and tyre marks: soft dark ellipses on the pavement."""
     for _ in range(int(rng.integers(4, 18))):
         u, v = between(rng, -1, 1) * frame.units(frame.reach), between(rng, -1, 1) * frame.units(frame.reach)
-        wide, high = frame.units(between(rng, 2, 26)), frame.units(between(rng, 1, 5))
-        x, y = (frame.u - round(u)) * 64 // wide, (frame.v - round(v)) * 64 // high
+        width, height = frame.units(between(rng, 2, 26)), frame.units(between(rng, 1, 5))
+        x, y = (frame.u - round(u)) * 64 // width, (frame.v - round(v)) * 64 // height
         soft = np.clip(4096 - np.clip(x, -99, 99) ** 2 - np.clip(y, -99, 99) ** 2, 0, 4096)
         blend(canvas, (52, 50, 48), soft * paved // FINE * int(rng.integers(1, 6)) // 4096)
 

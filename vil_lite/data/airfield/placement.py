@@ -154,10 +154,12 @@ def _try(plan, candidate, crowded):
 
 def _touches(taken, mask, top, left, margin):
     """True when something is nearer than `margin` pixels to the mask, along rows, columns and diagonals."""
-    wide = np.pad(mask, margin)
+    padded = np.pad(mask, margin)
     for axis in (0, 1):
-        wide = np.logical_or.reduce([np.roll(wide, step, axis) for step in (-margin, -(margin // 2), 0, margin // 2, margin)])
+        padded = np.logical_or.reduce(
+            [np.roll(padded, step, axis) for step in (-margin, -(margin // 2), 0, margin // 2, margin)]
+        )
     top, left, size = top - margin, left - margin, taken.shape[0]
-    inner = wide[max(-top, 0) : max(size - top, 0), max(-left, 0) : max(size - left, 0)]
+    inner = padded[max(-top, 0) : max(size - top, 0), max(-left, 0) : max(size - left, 0)]
     top, left = max(top, 0), max(left, 0)
     return bool(taken[top : top + inner.shape[0], left : left + inner.shape[1]][inner].any())

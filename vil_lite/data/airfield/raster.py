@@ -95,12 +95,12 @@ def blur(image):
     """One pass of the binomial filter (1, 2, 1)/4 along both sides of (H, W, 3) int32."""
     for axis in (0, 1):
         pad = [(1, 1) if a == axis else (0, 0) for a in range(3)]
-        wide = np.pad(image, pad, mode="edge")
+        padded = np.pad(image, pad, mode="edge")
         cut = [slice(None)] * 3
         parts = []
         for shift in range(3):
             cut[axis] = slice(shift, shift + image.shape[axis])
-            parts.append(wide[tuple(cut)])
+            parts.append(padded[tuple(cut)])
         image = (parts[0] + 2 * parts[1] + parts[2] + 2) >> 2
     return image
 
@@ -110,14 +110,14 @@ def outline(mask):
 
     Follows the cracks between pixels with the mask on the right hand; straight runs are merged.
     """
-    wide = np.pad(mask, 1)
+    padded = np.pad(mask, 1)
     # directed edges: along the top of a pixel to the right, its right side down, its bottom to the left, its left side up
     steps = ((0, 1), (1, 0), (0, -1), (-1, 0))
     starts = ((0, 0), (0, 1), (1, 1), (1, 0))
     edges = {}
     for turn, ((dy, dx), (sy, sx)) in enumerate(zip(steps, starts, strict=True)):
-        outside = np.roll(wide, {0: 1, 1: -1, 2: -1, 3: 1}[turn], axis=turn % 2)
-        for y, x in zip(*np.nonzero(wide & ~outside), strict=True):
+        outside = np.roll(padded, {0: 1, 1: -1, 2: -1, 3: 1}[turn], axis=turn % 2)
+        for y, x in zip(*np.nonzero(padded & ~outside), strict=True):
             edges.setdefault((int(y) + sy, int(x) + sx), {})[turn] = (int(y) + sy + dy, int(x) + sx + dx)
     best, best_area = [], 0
     while edges:

@@ -14,7 +14,7 @@ from .raster import SUB, blend, blur, direction, outline, simplify
 
 SPLITS = ("train", "val")
 MIN_VISIBLE = 0.4  # an aircraft of which less would be seen is not put there at all, so nothing drawn goes unlabelled
-METRES = (0.8, 1.6)  # of a pixel, drawn anew for each scene
+METRES = (0.8, 1.6)  # of a pixel, drawn anew for each scene, unless told otherwise
 ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.int32)  # binary ones of each byte
 
 
@@ -57,16 +57,20 @@ class Scene:
         return found
 
 
-def scene(seed=0, index=0, image_size=320, classes=None, balance="uniform", split="train") -> Scene:
+def scene(
+    seed=0, index=0, image_size=320, classes=None, balance="uniform", split="train", metres_per_pixel=METRES
+) -> Scene:
     """Draw scene number `index`; the same arguments give the same pixels on every machine.
 
     seed, index: whole numbers from 0.  image_size: pixels of a side, a multiple of 32.  classes: names from CLASSES (None:
     all 27).  balance: "uniform" or "reported" (how often each class occurs in the reported validation set).
-    split: "train" or "val".  Raises ValueError, naming the argument and the remedy.
+    split: "train" or "val".  metres_per_pixel: the scale, one number for all scenes, or (low, high) to draw each scene's from.
+    A larger image at the same scale shows more land, not larger aircraft: at the default, half of all aircraft are smaller
+    than 23 pixels; at (0.4, 0.7) half are larger than 50.  Raises ValueError, naming the argument and the remedy.
     """
     names = check(seed=seed, index=index, image_size=image_size, classes=classes, balance=balance, split=split)
     rng = np.random.Generator(np.random.PCG64([seed, SPLITS.index(split), index]))
-    metres = between(rng, *METRES)
+    metres = between(rng, *scale(metres_per_pixel))
     frame = ground.Frame.make(image_size, metres, between(rng, 0, 2 * pi))
     land = ground.draw(rng, frame)
     azimuth, elevation = between(rng, 0, 2 * pi), radians(between(rng, 26, 62))
@@ -120,6 +124,24 @@ def check(*, seed, index=0, image_size, classes, balance, split="train"):
     if split not in SPLITS:
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     return names
+
+
+def scale(metres_per_pixel):
+    """(low, high) of one number or of such a pair, or ValueError."""
+    one = isinstance(metres_per_pixel, (int, float)) and not isinstance(metres_per_pixel, bool)
+    pair = (
+        (metres_per_pixel,) * 2
+        if one
+        else tuple(metres_per_pixel)
+        if isinstance(metres_per_pixel, (tuple, list))
+        else ()
+    )
+    if len(pair) != 2 or not 0.1 <= pair[0] <= pair[1] <= 10:
+        raise ValueError(
+            "metres_per_pixel must be a number from 0.1 to 10, or two of them, the smaller first, "
+            f"got {metres_per_pixel!r}: try (0.4, 0.7), where most aircraft are 30 to 80 pixels long"
+        )
+    return pair
 
 
 def _whole(value):

@@ -108,10 +108,10 @@ def _parts(plane, turn):
     add("body", [*half, (half[-1][0], 0)], plane.height)
     for pod in plane.pods:
         add("engine" if pod.y else "body", _capsule(pod.x, pod.y, pod.length, pod.width), mirror=pod.y > 0)
-    start, stop, wide = GLASS.get(plane.shape, DEFAULT_GLASS)
-    wide *= plane.width / 2
-    long = (stop - start) * plane.length
-    add("glass", _capsule(start * plane.length, 0, long, 2 * wide), mirror=False)
+    start, stop, half_width = GLASS.get(plane.shape, DEFAULT_GLASS)
+    half_width *= plane.width / 2
+    length = (stop - start) * plane.length
+    add("glass", _capsule(start * plane.length, 0, length, 2 * half_width), mirror=False)
     for fin in plane.fins:
         _add_fin(add, plane, fin)
     for rotor in plane.rotors:
@@ -165,9 +165,9 @@ def _flap(s: Surface):
         return root if part < s.kink else root + (tip - root) * (part - s.kink) / (1 - s.kink)
 
     stations = [0.15, max(s.kink, 0.4), 0.8]
-    wide = 0.16 * (s.root + s.tip) / 2
+    depth = 0.16 * (s.root + s.tip) / 2
     back = [(trailing(p), p * half) for p in stations]
-    return [*back, *[(x - wide, y) for x, y in reversed(back)]]
+    return [*back, *[(x - depth, y) for x, y in reversed(back)]]
 
 
 def _capsule(x, y, length, width):

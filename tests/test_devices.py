@@ -1,0 +1,97 @@
+"""Does every tensor follow its input to a GPU?  PyTorch's fake tensors tell without one: they refuse to mix devices."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from vil_lite import VisionLSTM
+from vil_lite.block import DESIGNS
+from vil_lite.mlstm import MLSTMState, mlstm_chunkwise, mlstm_chunkwise_loop, mlstm_parallel, mlstm_recurrent
+
+FORMS = [mlstm_recurrent, mlstm_parallel, mlstm_chunkwise_loop, mlstm_chunkwise]
+
+
+def on_a_gpu(module, mode):
+    """The module's weights as fake tensors on "cuda"; initialisers draw numbers, so it was built outside."""
+    with mode:
+        for part in module.modules():
+            for name, p in part._parameters.items():
+                if p is not None:
+                    part._parameters[name] = torch.nn.Parameter(torch.empty(p.shape, dtype=p.dtype, device="cuda"))
+            for name, b in part._buffers.items():
+                if b is not None:
+                    part._buffers[name] = torch.empty(b.shape, dtype=b.dtype, device="cuda")
+    return module
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize("S", [9, 97])
+def test_the_forms_stay_on_the_device(form, with_state, S):
+    with FakeTensorMode():
+        q, k, v = torch.empty(3, 2, 4, S, 8, device="cuda", dtype=torch.float16)
+        i, f = torch.empty(2, 2, 4, S, device="cuda")
+        C, n, m = (torch.empty(2, 4, *size, device="cuda") for size in ((8, 8), (8,), ()))
+        h, state = form(q, k, v, i, f, MLSTMState(C, n, m) if with_state else None)
+        assert {x.device.type for x in (h, *state)} == {"cuda"} and h.dtype == torch.float16
+
+
+def test_a_tensor_left_on_the_cpu_would_be_seen():
+    with FakeTensorMode(), pytest.raises(RuntimeError, match="device"):
+        q, k, v = torch.empty(3, 2, 4, 9, 8, device="cuda")
+        i, f = torch.empty(2, 2, 4, 9)
+        mlstm_parallel(q, k, v, i, f)
+
+
+MODELS = {
+    **{f"version 1, {design}": {"design": design} for design in DESIGNS},
+    "version 2": {"version": 2},
+    "version 2, quaddirectional": {"version": 2, "design": "quaddirectional"},
+    "half the stride": {"stride": 4},
+    "checkpointing": {"checkpointing": True},
+    "layer scale, drop path": {"layer_scale": 1e-4, "drop_path": 0.2},
+    "middle token": {"pooling": "middle_cls"},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_stay_on_the_device(name):
+    """Autocast switches itself off without a GPU where it is a context: its state is set by hand."""
+    mode = FakeTensorMode()
+    model = on_a_gpu(
+        VisionLSTM(
+            dim=32,
+            depth=4 if "alternating_quad" in name else 2,
+            patch_size=8,
+            image_size=32,
+            num_classes=5,
+            **MODELS[name],
+        ),
+        mode,
+    )
+    for dtype in (None, torch.float16, torch.bfloat16):
+        torch.set_autocast_enabled("cuda", dtype is not None)
+        torch.set_autocast_dtype("cuda", dtype or torch.float16)
+        try:
+            with mode:
+                # Another grid than that of the positions, longer than a chunk; then their own, in evaluation.
+                assert model.train()(torch.empty(2, 3, 96, 64, device="cuda")).device.type == "cuda"
+                with torch.no_grad():
+                    y = model.eval()(torch.empty(2, 3, 32, 32, device="cuda"))
+                assert y.device.type == "cuda" and y.shape == (2, 5) and y.dtype == (dtype or torch.float32)
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+
+
+def test_a_whole_detector_stays_on_the_device():
+    from ultralytics.nn.tasks import DetectionModel
+
+    import vil_lite.yolo
+
+    mode = FakeTensorMode()
+    detector = DetectionModel(vil_lite.yolo.model_yaml("yolov8n-vil"), verbose=False)
+    detector = on_a_gpu(detector, mode)
+    with mode:
+        raw = detector.train()(torch.empty(1, 3, 160, 224, device="cuda"))
+    tensors = [x for x in torch.utils._pytree.tree_leaves(raw) if isinstance(x, torch.Tensor)]
+    assert tensors and {x.device.type for x in tensors} == {"cuda"}

@@ -1,0 +1,68 @@
+"""experiments/_runs.py: a run is made once, the record waits for all of them, a second series stands beside the first."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
+import _record
+import _runs
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """Start the experiment with these arguments; returns (figures, names of the runs that were computed)."""
+    monkeypatch.setattr(_runs, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(_record, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(_runs.torch, "set_num_threads", lambda threads: None)
+
+    def start(*arguments, factor=1):
+        computed = []
+
+        def work(part, seed):
+            computed.append(f"{part} {seed}")
+            return factor * (seed + 1)
+
+        def collect(finish, parts):
+            jobs = {f"{part} {seed}": partial(work, part, seed) for part in parts for seed in range(2)}
+            done = finish(jobs)
+            return done and {part: [done[f"{part} {seed}"] for seed in range(2)] for part in parts}
+
+        runs = _runs.Runs("name", "", ("a", "b"), range(2), list(map(str, arguments)))
+        return runs.record(collect), computed
+
+    return start
+
+
+def recorded(tmp_path):
+    path = tmp_path / "results" / "name.json"
+    return json.loads(path.read_text())["figures"] if path.is_file() else None
+
+
+def test_shared_work_is_done_once_and_the_record_waits_for_all(made, tmp_path):
+    assert made("--seeds", 0) == (None, ["a 0", "b 0"])
+    assert made("--only", "a")[1] == ["a 1"] and recorded(tmp_path) is None
+    assert made("--seconds", -1) == (None, [])
+    assert made()[1] == ["b 1"]
+    assert recorded(tmp_path)["a"] == recorded(tmp_path)["b"] == [1, 2]
+
+
+def test_a_second_series_is_kept_apart_and_recorded_when_complete(made, tmp_path):
+    made()
+    made("--again", "other", "--seeds", 0, factor=10)
+    made()
+    assert recorded(tmp_path)["again"] == {}
+    assert made("--again", "other", factor=10)[1] == ["a 1", "b 1"]
+    made()
+    assert recorded(tmp_path)["a"] == [1, 2] and recorded(tmp_path)["again"] == {
+        "other": {"a": [10, 20], "b": [10, 20]}
+    }
+
+
+def test_a_trial_leaves_nothing(made, tmp_path):
+    figures, computed = made("--try")
+    assert figures["a"] == [1, 2] and len(computed) == 4
+    assert not (tmp_path / "runs").exists() and recorded(tmp_path) is None

@@ -1,0 +1,46 @@
+"""The package as a whole: a newcomer finds each file's chapter, and nothing leans on the data sets."""
+
+import ast
+import re
+from pathlib import Path
+
+import glance
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "vil_lite"
+PUBLIC = [path for folder in (LIBRARY, LIBRARY / "yolo") for path in sorted(folder.glob("[!_]*.py"))]
+
+
+def test_the_first_line_of_each_public_module_names_its_chapter():
+    chapters = {int(path.name[:2]) for path in (ROOT / "book").glob("part*/[0-9][0-9]_*.ipynb")}
+    for path in PUBLIC:
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        named = re.match(r'"""(?:Part [123]|Chapters? (\d+)(?:(?: to | and )(\d+))?)[:,]', first)
+        assert named and {int(number) for number in named.groups() if number} <= chapters, f"{path}: {first}"
+
+
+def test_the_readme_has_a_sentence_for_each_file_of_the_core():
+    rows = re.findall(
+        r"^\| \[`(\w+\.py)`\]\(vil_lite/\1\) \|.{20,}\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
+    )
+    assert sorted(rows) == sorted(path.name for path in PUBLIC if path.parent == LIBRARY)
+
+
+def test_nothing_outside_data_imports_it():
+    for path in LIBRARY.rglob("*.py"):
+        if path.is_relative_to(LIBRARY / "data"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [one.name for one in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                inside = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+                module = ".".join(filter(None, [*inside, node.module]))
+                names = [f"{module}.{one.name}" for one in node.names]
+            assert not any(f"{name}.".startswith("vil_lite.data.") for name in names), f"{path}:{node.lineno}"
+
+
+def test_the_table_of_the_readme_is_made_from_the_records():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert glance.BEGIN + glance.times() + "\n" + glance.table() + glance.END in readme, "python book/_tools/glance.py"

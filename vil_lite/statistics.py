@@ -1,0 +1,85 @@
+"""Chapters 15 and 16: is one model better than another?  Intervals for differences between models trained a few times.
+
+One rule for every comparison of the book: a difference counts when its interval leaves out 0, and is called "cannot be told
+apart" otherwise.  The intervals cover what they promise (tests/test_statistics.py simulates it), and with `comparisons=n` they
+do so for n differences at once (Bonferroni).  Needs SciPy, which scikit-learn and ultralytics bring along.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Difference(NamedTuple):
+    """A mean difference with its interval, in the unit of the numbers compared.  seeds: how many pairs it is the mean of."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: int
+    level: float = 0.95
+    comparisons: int = 1
+
+    @property
+    def clear(self) -> bool:
+        """Does the interval leave out 0?"""
+        return self.low > 0 or self.high < 0
+
+    def __str__(self):
+        together = f", {self.comparisons} comparisons together" if self.comparisons > 1 else ""
+        verdict = ("higher" if self.mean > 0 else "lower") if self.clear else "cannot be told apart"
+        return (
+            f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}] "
+            f"({self.seeds} pairs, {self.level:.0%}{together}): {verdict}"
+        )
+
+
+def paired(a, b, level: float = 0.95, comparisons: int = 1) -> Difference:
+    """By how much a is larger than b, seed by seed: the mean of a - b with its interval of Student's t.
+
+    a, b: (n,) numbers of the same n >= 2 seeds, in the same order.   level: share of intervals that hold the true difference.
+    comparisons: how many such differences are judged side by side; the interval is widened so that all hold together.
+    Raises ValueError for lengths that differ, fewer than two pairs, numbers that are not finite, and impossible levels.
+    (Student 1908; Bonferroni's correction.)
+    """
+    a, b = (np.asarray(x, dtype=float) for x in (a, b))
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
+        raise ValueError(
+            f"a and b must be two lists of one length, at least 2 pairs; got shapes {a.shape} and {b.shape}"
+        )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise ValueError("a and b must be finite: leave out no run, but find out why one gave NaN or infinity")
+    gaps = a - b
+    mean, variance = float(gaps.mean()), float(gaps.var(ddof=1)) / len(gaps)
+    half = half_width([(variance, len(gaps) - 1)], level, comparisons)
+    return Difference(mean, mean - half, mean + half, len(gaps), level, comparisons)
+
+
+def pooled_variance(groups) -> tuple[float, int]:
+    """The variance between seeds that several models share, and its degrees of freedom.
+
+    groups: one list of results for each model, each of at least one run.  Three seeds say little about the spread of one model
+    (by chance they may agree); eighteen runs of six models say more, if all models vary alike.
+    Raises ValueError when no group has two runs.
+    """
+    groups = [np.asarray(group, dtype=float) for group in groups]
+    freedom = sum(len(group) - 1 for group in groups)
+    if freedom < 1:
+        raise ValueError("groups must hold at least one model with two runs: one run says nothing about the spread")
+    return float(sum(((group - group.mean()) ** 2).sum() for group in groups) / freedom), freedom
+
+
+def half_width(errors, level: float = 0.95, comparisons: int = 1) -> float:
+    """Half the width of the interval of an estimate whose error is a sum of independent parts.
+
+    errors: (variance of the part, its degrees of freedom) each; put together after Welch (1947) and Satterthwaite (1946).
+    """
+    from scipy.stats import t
+
+    if not 0 < level < 1 or comparisons < 1:
+        raise ValueError(f"level must lie between 0 and 1 and comparisons be at least 1, got {level} and {comparisons}")
+    total = sum(variance for variance, _ in errors)
+    if total == 0:
+        return 0.0
+    freedom = total**2 / sum(variance**2 / free for variance, free in errors)
+    return float(t.ppf(1 - (1 - level) / (2 * comparisons), freedom) * np.sqrt(total))

@@ -41,7 +41,9 @@ def toy_data(tmp_path_factory):
                 size = int(rng.integers(14, 22))
                 x, y = (int(v) for v in rng.integers(0, 64 - size, 2))
                 draw = ImageDraw.Draw(image)
-                (draw.ellipse if kind == 0 else draw.rectangle)((x, y, x + size, y + size), fill=("black", "white")[kind])
+                (draw.ellipse if kind == 0 else draw.rectangle)(
+                    (x, y, x + size, y + size), fill=("black", "white")[kind]
+                )
                 rows.append(f"{kind} {(x + size / 2) / 64} {(y + size / 2) / 64} {size / 64} {size / 64}")
             image.save(root / "images" / split / f"{n}.png")
             (root / "labels" / split / f"{n}.txt").write_text("\n".join(rows))
@@ -74,7 +76,10 @@ def fresh():
     def run(python, *arguments, **environment):
         result = subprocess.run(
             [sys.executable, "-c", GUARD + python, *map(str, arguments)],
-            check=False, capture_output=True, text=True, env={**os.environ, **environment},
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environment},
         )
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 
 from vil_lite.yolo.__main__ import resolve
 from vil_lite.yolo.models import model_yaml
@@ -21,21 +22,14 @@ print("quiet")
 """
 
 AFTER = """
-import ultralytics
-from ultralytics import utils
-from ultralytics.utils import checks, events
-before = len(attempts)                      # ultralytics looked whether there is a network: it was not asked not to
-assert before > 0
-settings = utils.SETTINGS_FILE.read_text()
+import ultralytics.utils
+assert attempts                      # ultralytics looked whether there is a network: it was not asked not to
+ultralytics.utils.ONLINE = True      # here there is none; on most machines there is
 import vil_lite.yolo
-vil_lite.yolo.offline()
-assert not any(getattr(m, "ONLINE", False) for m in (utils, checks, events))
-assert not checks.AUTOINSTALL and not events.events.enabled and not utils.SETTINGS["sync"]
-assert checks.check_font("Arial.Unicode.ttf").exists()
-checks.check_pip_update_available()
-assert utils.SETTINGS_FILE.read_text() == settings, "the user's settings file was rewritten"
-assert len(attempts) == before, attempts
-print("quiet")
+try:
+    vil_lite.yolo.offline()
+except RuntimeError as error:
+    print(error)
 """
 
 
@@ -44,31 +38,64 @@ def test_offline_before_ultralytics(fresh, tmp_path):
 
 
 def test_offline_after_ultralytics(fresh, tmp_path):
-    assert "quiet" in fresh(AFTER, YOLO_OFFLINE="0", YOLO_CONFIG_DIR=str(tmp_path))
+    """Too late: nothing is rewritten in ultralytics' modules, and the error says what to do before."""
+    assert "set os.environ['YOLO_OFFLINE'] = '1' before" in fresh(
+        AFTER, YOLO_OFFLINE="0", YOLO_CONFIG_DIR=str(tmp_path)
+    )
 
 
-def test_names_are_resolved_on_the_command_line():
+def test_names_are_resolved_on_the_command_line(tmp_path):
     path = model_yaml("yolov8s-vil-p5")
-    assert resolve(["train", "model=yolov8s-vil-p5", "epochs=1"]) == ["train", f"model={path}", "epochs=1"]
-    assert resolve(["train", "model", "=", "yolov8s-vil-p5.yaml"]) == ["train", f"model={path}"]
-    for untouched in (["val", "model=runs/best.pt"], ["train", "model=yolov8n.yaml"], ["train", "model=my/yolov8n-vil.yaml"]):
+    assert resolve(["val", "model=yolov8s-vil-p5", "imgsz=64"]) == ["val", f"model={path}", "imgsz=64"]
+    assert resolve(["val", "model", "=", "yolov8s-vil-p5.yaml"]) == ["val", f"model={path}"]
+    for untouched in (
+        ["val", "model=runs/best.pt"],
+        ["val", "model=yolov8n.yaml"],
+        ["val", "model=my/yolov8n-vil.yaml"],
+    ):
         assert resolve(untouched) == untouched
     with pytest.raises(ValueError, match="did you mean 'yolov8n-vil'"):
-        resolve(["train", "model=yolov8n-vill"])
+        resolve(["val", "model=yolov8n-vill"])
+
+
+@pytest.mark.parametrize("task", ["segment", "classify", "task=obb"])
+def test_the_task_picks_the_head(task):
+    wanted = model_yaml("yolo11n-vil", task=task.removeprefix("task="))
+    assert resolve([task, "val", "model=yolo11n-vil"]) == [task, "val", f"model={wanted}"]
+
+
+def test_a_training_gets_the_settings_unless_it_says_otherwise(tmp_path):
+    added = set(resolve(["train", "model=yolov8n.yaml", "lr0=0.01", "batch=8", "device=cpu"]))
+    assert {
+        "nbs=8",
+        "optimizer=AdamW",
+        "warmup_bias_lr=0.0",
+        "amp=False",
+        "lr0=0.01",
+    } <= added and "lr0=0.002" not in added
+    assert resolve(["train", "resume=True", "model=last.pt"]) == ["train", "resume=True", "model=last.pt"]
+    (tmp_path / "mine.yaml").write_text("optimizer: SGD\nnbs: 32\n")
+    with_file = resolve(["train", "model=yolov8n.yaml", f"cfg={tmp_path / 'mine.yaml'}"])
+    assert "amp=False" in with_file and not any(a.startswith(("optimizer", "nbs")) for a in with_file)
 
 
 def command(*arguments):
-    return subprocess.run([sys.executable, "-m", "vil_lite.yolo", *arguments], check=False, capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "vil_lite.yolo", *arguments], check=False, capture_output=True, text=True
+    )
 
 
 def test_the_command_line_trains(toy_data, tmp_path):
-    result = command(
-        "train", "model=yolov8n-vil", f"data={toy_data}", "epochs=1", "imgsz=64", "batch=8", "workers=0", "amp=False",
-        f"project={tmp_path}", "name=cli", "plots=False",
-    )
-    assert result.returncode == 0, result.stdout + result.stderr
+    where = [f"data={toy_data}", f"project={tmp_path}", "name=cli", "imgsz=64", "batch=8", "plots=False"]
+    result = command("train", "model=yolov8n-vil", "epochs=1", *where)
+    said = result.stdout + result.stderr
+    assert result.returncode == 0, said
     assert (tmp_path / "cli/weights/best.pt").exists()
-    assert "vil_lite.yolo.block.C2fViL" in result.stdout + result.stderr
+    assert "vil_lite.yolo.block.C2fViL" in said
+    assert "These weights need vil-lite: pip install" in said and "YOLO_AUTOINSTALL=0" in said
+    used = yaml.safe_load((tmp_path / "cli/args.yaml").read_text())
+    wanted = {"optimizer": "AdamW", "nbs": 8, "amp": False, "warmup_bias_lr": 0.0, "lr0": 0.002, "workers": 0}
+    assert {key: used[key] for key in wanted} == wanted
 
 
 def test_the_command_line_explains_a_wrong_name():

@@ -1,18 +1,32 @@
 """The YAMLs build, run on any shape, and refuse what they cannot mean."""
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from ultralytics import YOLO
 from ultralytics.nn import tasks
-from ultralytics.nn.modules import C2f
+from ultralytics.nn.modules import C2f, RepNCSPELAN4
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
+from ultralytics.utils.torch_utils import get_flops
 
-from vil_lite.yolo import C2fViL, available, model_yaml
+from vil_lite.complexity import flops
+from vil_lite.yolo import C2fViL, model_yaml
 from vil_lite.yolo.environment import cache_dir
-from vil_lite.yolo.models import TASKS
+from vil_lite.yolo.models import FAMILIES, PLACES, TASKS, name_of, stock_yaml, strides, tasks_of
+
+
+def parsed(path):
+    """The layers of a model YAML, without memory for their weights."""
+    return parsed_dict(tasks.yaml_model_load(path))
+
+
+def parsed_dict(model):
+    with torch.device("meta"):
+        return tasks.parse_model(model, ch=3, verbose=False)[0]
 
 
 @pytest.mark.parametrize("place", ["vil", "vil-p5", "vil-p345", "vil-neck"])
@@ -40,15 +54,26 @@ def test_options_reach_the_blocks(options):
     layer = YOLO(model_yaml("yolov8n-vil", **options)).model.model[6]
     first = layer.m[0].layer
     cell = first.paths[0].mlstm_cell
-    wanted = {"version": 2, "design": "alternating_bidirectional", "form": "auto", "chunk_size": 32, **options}
+    wanted = {"version": 2, "form": "auto", "chunk_size": 32, **options}
     assert (first.proj_up.bias is None) == (wanted["version"] == 1)
     assert (cell.form, cell.chunk_size) == (wanted["form"], wanted["chunk_size"])
-    assert len(first.directions) == (2 if wanted["design"] == "bidirectional" else 1)
+    assert len(first.directions) == (2 if wanted.get("design") == "bidirectional" else 1)
+
+
+def test_every_stage_looks_both_ways():
+    """Also where it has one repeat, as row 8 at the scales n and s; where the design is named, it is that one."""
+    for scale, ways in (("n", [("row", "row_reversed")]), ("l", [("row",), ("row_reversed",), ("row",)])):
+        assert [b.layer.directions for b in parsed(model_yaml(f"yolov8{scale}-vil"))[8].m] == ways
+    assert [len(b.layer.directions) for b in parsed(model_yaml("yolov8n-vil"))[6].m] == [1, 1]
+    forwards = parsed(model_yaml("yolov8n-vil", design="alternating_bidirectional"))[8].m
+    assert [b.layer.directions for b in forwards] == [("row",)]
 
 
 def test_forms_agree_inside_the_detector():
     """The same weights in the quadratic, the chunkwise and the recurrent form give the same detections."""
-    models = {form: YOLO(model_yaml("yolov8n-vil", form=form)).model.eval() for form in ("parallel", "chunkwise", "recurrent")}
+    models = {
+        form: YOLO(model_yaml("yolov8n-vil", form=form)).model.eval() for form in ("parallel", "chunkwise", "recurrent")
+    }
     x, outputs = torch.rand(1, 3, 192, 160), {}  # 120 tokens at stride 16: two chunks
     for form, model in models.items():
         model.load_state_dict(models["parallel"].state_dict())
@@ -70,8 +95,11 @@ def truths(task, images=4, size=64):
         boxes = torch.cat([boxes, torch.zeros(2, 1)], dim=1)  # with their angle
     middle = torch.cat([boxes[:, :2], 2 * torch.ones(2, 1)], dim=1)  # x, y, and 2 for visible
     return {
-        "img": image, "bboxes": boxes.repeat(images, 1), "cls": torch.tensor([[0.0], [1.0]]).repeat(images, 1),
-        "batch_idx": torch.arange(float(images)).repeat_interleave(2), "masks": masks,
+        "img": image,
+        "bboxes": boxes.repeat(images, 1),
+        "cls": torch.tensor([[0.0], [1.0]]).repeat(images, 1),
+        "batch_idx": torch.arange(float(images)).repeat_interleave(2),
+        "masks": masks,
         "keypoints": middle[:, None].repeat(images, 17, 1),
     }
 
@@ -81,7 +109,7 @@ def test_other_heads_read_the_same_channels_and_train(task):
     """Each head beside stock YOLOv8's: the same shapes, the same form of output, and its own loss goes down."""
     torch.manual_seed(0)
     model = YOLO(model_yaml("yolov8n-vil", task=task, nc=2))
-    stock = YOLO(TASKS[task].replace("yolov8", "yolov8n") + ".yaml").model
+    stock = YOLO(f"yolov8n{TASKS[task]}.yaml").model
     network = model.model
     assert model.task == task and [type(network.model[row]) for row in (4, 6, 8)] == [C2f, C2fViL, C2fViL]
     head, theirs = network.model[-1], tasks.parse_model({**stock.yaml, "nc": 2}, ch=3, verbose=False)[0][-1]
@@ -119,9 +147,17 @@ def test_the_reported_model_has_the_reported_parameters():
 
 def test_fused_sizes_of_the_small_variants():
     """Millions of fused parameters at 80 classes; plain YOLOv8n has 3.15."""
-    for place, millions in {"vil-p5": 2.97, "vil": 2.88, "vil-p345": 2.87}.items():
+    for place, millions in {"vil-p5": 2.98, "vil": 2.90, "vil-p345": 2.88}.items():
         model = YOLO(model_yaml(f"yolov8n-{place}")).model.fuse(verbose=False)
         assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
+
+
+@pytest.mark.parametrize(("form", "size"), [("auto", 640), ("parallel", 128)])
+def test_printed_gflops_are_those_that_are_executed(form, size):
+    """ultralytics counts on images of 32 pixels, where the cell is quadratic, and extrapolates: papers copy that line."""
+    model = YOLO(model_yaml("yolov8n-vil", form=form)).model.fuse(verbose=False).eval()
+    executed = flops(model, torch.rand(1, 3, size, size), counting="torch")
+    assert get_flops(model, size) == pytest.approx(2 * executed / 1e9, rel=0.02)
 
 
 def test_a_hostile_folder_does_not_change_the_scale(tmp_path, monkeypatch):
@@ -133,11 +169,14 @@ def test_a_hostile_folder_does_not_change_the_scale(tmp_path, monkeypatch):
     assert tasks.yaml_model_load(path)["scale"] == "n"
     assert YOLO(path).model.yaml["scale"] == "n"
     assert tasks.yaml_model_load(model_yaml("yolov8l-vil"))["scale"] == "l"
-    # the trap itself: a YAML without the scale in its name, in the same folder, is not found by its scaled name
-    generic = hostile / "yolov8-mine.yaml"
-    generic.write_text(Path(path).read_text())
-    with pytest.raises(FileNotFoundError):
-        tasks.yaml_model_load(hostile / "yolov8s-mine.yaml")
+
+
+@pytest.mark.parametrize("name", ["mine.yaml", "yolov8s-mine.yaml"])
+def test_a_copy_under_another_name_is_the_same_model(name, tmp_path):
+    path = Path(tmp_path, name)
+    path.write_text(Path(model_yaml("yolov8l-vil")).read_text())
+    shapes = [[p.shape for p in parsed(file).parameters()] for file in (path, model_yaml("yolov8l-vil"))]
+    assert shapes[0] == shapes[1]
 
 
 def test_one_content_one_file():
@@ -149,17 +188,27 @@ def test_one_content_one_file():
 
 
 def test_unknown_names_and_options_say_what_there_is():
-    with pytest.raises(ValueError, match=r"no model 'yolov8n-vit' \(did you mean 'yolov8n-vil'\?\); there are yolov8n-vil,"):
+    with pytest.raises(
+        ValueError, match=r"no model 'yolov8n-vit' \(did you mean 'yolov8n-vil'\?\); a name is family, scale and place"
+    ):
         model_yaml("yolov8n-vit")
+    with pytest.raises(ValueError, match=r"no yolov10 of scale n for task 'pose'; it has detect"):
+        model_yaml("yolov10n-vil", task="pose")
+    with pytest.raises(ValueError, match=r"no neck in which ViL could stand; use yolo11n-vil"):
+        model_yaml("yolo11n-vil-neck", task="classify")
     with pytest.raises(ValueError, match=r"no option 'forms' \(did you mean 'form'\?\); options: version, design"):
         model_yaml("yolov8n-vil", forms="parallel")
-    with pytest.raises(ValueError, match=r"form must be one of auto, .*got 'chunk_wise' \(did you mean 'chunkwise'\?\)"):
+    with pytest.raises(
+        ValueError, match=r"form must be one of auto, .*got 'chunk_wise' \(did you mean 'chunkwise'\?\)"
+    ):
         model_yaml("yolov8n-vil", form="chunk_wise")
     for options in ({"version": 3}, {"version": True}, {"design": "both"}, {"chunk_size": 0}, {"chunk_size": "64"}):
         name, value = next(iter(options.items()))
         with pytest.raises(ValueError, match=f"{name} must be .*got {value!r}"):
             model_yaml("yolov8n-vil", **options)
-    with pytest.raises(ValueError, match=r"task must be one of detect, segment, pose, obb, got 'segmentation'"):
+    with pytest.raises(
+        ValueError, match=r"task must be one of detect, segment, pose, obb, classify, got 'segmentation'"
+    ):
         model_yaml("yolov8n-vil", task="segmentation")
     with pytest.raises(ValueError, match="nc must be a positive number of classes, got 0"):
         model_yaml("yolov8n-vil", nc=0)
@@ -168,7 +217,9 @@ def test_unknown_names_and_options_say_what_there_is():
 def test_wrong_rows_say_what_to_write():
     with pytest.raises(TypeError, match=r"mapping of options .* got True; write \[512\] or"):
         C2fViL(32, 32, 1, True)  # the row of a C2f, with only its name changed
-    with pytest.raises(ValueError, match=r"72 output channels give ViL blocks of width 36 .* multiple of 8 .* multiple of 16 ch"):
+    with pytest.raises(
+        ValueError, match=r"72 output channels give ViL blocks of width 36 .* multiple of 8 .* multiple of 16 ch"
+    ):
         C2fViL(64, 72)
 
 
@@ -189,6 +240,59 @@ def test_cache_folder(monkeypatch, tmp_path):
         cache_dir()
 
 
-def test_every_name_builds():
-    for name in available():
-        assert tasks.yaml_model_load(model_yaml(name))["scale"] == name[6]
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_builds_with_every_head(family):
+    """At its smallest scale, in all places and for all tasks: our rows have the channels of those that they replace."""
+    scale, variant = FAMILIES[family][0], family.partition("-")[1] + family.partition("-")[2]
+    for task in tasks_of(family):
+        if (family, task) == ("yolov9", "segment"):  # for the scales c and e alone
+            scale = "c"
+        stock = parsed_dict(stock_yaml(family, scale, task))
+        for place in PLACES:
+            if (place, task) == ("vil-neck", "classify"):
+                continue
+            name = f"{family.partition('-')[0]}{scale}{variant}-{place}"
+            layers = parsed(model_yaml(name, task=task))
+            ours = [(a, b) for a, b in zip(layers, stock, strict=True) if type(a) is C2fViL]
+            assert ours
+            for a, b in ours:
+                out = (b.cv4 if type(b) is RepNCSPELAN4 else b.cv2).conv.out_channels
+                assert a.cv2.conv.out_channels == out and a.cv1.conv.in_channels == b.cv1.conv.in_channels
+            shapes = [[p.shape for p in layer[-1].parameters()] for layer in (layers, stock)]
+            assert shapes[0] == shapes[1], "the head is the family's"
+
+
+@pytest.mark.parametrize(
+    ("family", "scale"), [("yolov8-p2", "n"), ("yolov9", "e"), ("yolov10", "n"), ("yolo26-p6", "n")]
+)
+def test_strides_are_those_that_the_maps_have(family, scale):
+    model, seen, maps = stock_yaml(family, scale), [], []
+    layers, _ = tasks.parse_model({**stock_yaml(family, scale), "scale": scale}, ch=3, verbose=False)
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for layer in layers.eval()[:-1]:
+            of = layer.f if isinstance(layer.f, list) else [layer.f]
+            given = [x if not maps else maps[f] for f in of]
+            maps.append(layer(given if isinstance(layer.f, list) else given[0]))
+            last = maps[-1][-1] if isinstance(maps[-1], (list, tuple)) else maps[-1]
+            seen.append(64 // last.shape[-1])
+    wanted = strides(model)[:-1]
+    kinds = [row[2] for row in model["backbone"] + model["head"]][:-1]
+    assert [s for s, k in zip(seen, kinds) if k != "CBLinear"] == [s for s, k in zip(wanted, kinds) if k != "CBLinear"]
+
+
+def test_the_recorded_table_and_the_readme_name_the_families_and_heads_that_there_are():
+    root = Path(__file__).resolve().parents[2]
+    rows = json.loads((root / "book/results/ch14_families.json").read_text(encoding="utf-8"))["figures"]["rows"]
+    wanted, table = [], {}
+    for family, scales in FAMILIES.items():
+        smallest = {t: next(s for s in scales if t in tasks_of(family, s)) for t in tasks_of(family)}
+        wanted += [(name_of(family, scale, "vil"), task) for task, scale in smallest.items()]
+        table[name_of(family, scales[0], "vil")] = [t for t in smallest if t != "detect"]
+    assert [(row["model"], row["task"]) for row in rows] == wanted
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    said = {}
+    for names, heads in re.findall(r"^\| (`yolo.*?-vil`) \| [\w ]+ \| (.*) \|$", readme, re.M):
+        for name, head in zip(names.split(" · "), heads.split(" · "), strict=True):
+            said[name.strip("`")] = [t for t in TASKS if t in head]
+    assert said == table

@@ -1,23 +1,22 @@
 """The parser treats C2fViL as it treats C2f, and everything else as before."""
 
 import pickle
-import threading
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.nn.modules import C2f
+from ultralytics.nn.modules import C2f, Conv
 from ultralytics.utils import callbacks
 
 import vil_lite.yolo
 from vil_lite.yolo import C2fViL, available, model_yaml, register, registration
+from vil_lite.yolo.models import stock_yaml
 
 
 def as_dict(name):
-    return yaml.safe_load(Path(model_yaml(name)).read_text())
+    return tasks.yaml_model_load(model_yaml(name))
 
 
 def parse(path):
@@ -51,92 +50,96 @@ def test_repeats_alternate_in_direction():
     assert ways == [("row",), ("row_reversed",)] * 3
 
 
-def test_donors_are_themselves_again_also_after_an_error():
-    before = {name: getattr(tasks, name) for name in registration.DONORS}
-    parse(model_yaml("yolov8n-vil"))
+def test_an_unknown_block_is_still_an_error():
     broken = as_dict("yolov8n-vil")
     broken["head"].insert(0, [-1, 1, "NoSuchBlock", []])
     with pytest.raises(KeyError, match="NoSuchBlock"):
-        tasks.parse_model({**broken, "scale": "n"}, ch=3, verbose=False)
-    assert {name: getattr(tasks, name) for name in registration.DONORS} == before
+        tasks.parse_model(broken, ch=3, verbose=False)
 
 
 def test_registering_twice_changes_nothing():
-    wrapped, workers = tasks.parse_model, list(callbacks.default_callbacks["on_pretrain_routine_start"])
+    wrapped, workers = tasks.parse_model, list(callbacks.default_callbacks["on_train_end"])
     register(C2fViL)
     assert tasks.parse_model is wrapped and not hasattr(wrapped.stock, "stock")
-    assert callbacks.default_callbacks["on_pretrain_routine_start"] == workers
-    assert workers.count(registration.import_in_workers) == 1
+    assert callbacks.default_callbacks["on_train_end"] == workers
+    assert workers.count(registration.say_what_it_needs) == 1
 
 
-def test_a_donor_that_the_model_uses_stays_what_it_is():
-    """A YAML that holds the first donor itself beside ours gets both."""
-    model = as_dict("yolov8n-vil")
-    model["backbone"][2] = [-1, 3, registration.DONORS[0], [128, True]]
+def test_seven_kinds_of_block_in_one_yaml():
+    """Beside C2fViL as many more as there are rows; each is called with channels, repeats and the arguments of its row."""
+    model, calls = as_dict("yolov8n-vil"), []
+
+    class Noting(C2f):
+        def __init__(self, c1, c2, n, *arguments):
+            calls.append((type(self).__name__, c1, c2, n, arguments))
+            super().__init__(c1, c2, n)
+
+    kinds = [register(type(f"Custom{k}", (Noting,), {"__module__": __name__})) for k in range(6)]
+    for row, kind in zip([r for r in model["backbone"] + model["head"] if r[2] == "C2f"], kinds, strict=True):
+        row[2:] = kind.__name__, [row[3][0], "n", {"an": "option"}]
+    try:
+        with torch.device("meta"):
+            layers, _ = tasks.parse_model(model, ch=3, verbose=False)
+    finally:
+        for kind in kinds:
+            registration._BLOCKS.pop(kind.__name__)
+    assert {type(layer) for layer in layers} >= {C2fViL, *kinds}
+    assert calls[:2] == [
+        ("Custom0", 32, 32, 1, ("n", {"an": "option"})),
+        ("Custom1", 64, 64, 2, ("n", {"an": "option"})),
+    ]
+
+
+def test_the_block_that_is_thrown_away_draws_no_random_numbers():
+    """Between two convolutions ours leaves the second one the weights that it has behind a layer without any."""
+    weights = []
+    for row in (["C2fViL", [64]], ["nn.Identity", []]):
+        torch.manual_seed(0)
+        rows = [[-1, 1, "Conv", [64, 3, 2]], [-1, 2, *row], [-1, 1, "Conv", [96, 3, 2]]]
+        layers, _ = tasks.parse_model({"backbone": rows, "head": []}, ch=3, verbose=False)
+        weights.append(layers[2].conv.weight)
+    assert torch.equal(*weights)
+
+
+def test_the_activation_of_a_yaml_reaches_our_block():
+    model = as_dict("yolov8n-vil") | {"activation": "torch.nn.ReLU()"}
     with torch.device("meta"):
-        layers, _ = tasks.parse_model({**model, "scale": "n"}, ch=3, verbose=False)
-    assert type(layers[2]) is getattr(tasks, registration.DONORS[0])
-    assert type(layers[6]) is C2fViL
+        layers, _ = tasks.parse_model(model, ch=3, verbose=False)
+    assert type(layers[6].cv1.act) is type(layers[6].cv2.act) is nn.ReLU
+    assert type(Conv.default_act) is nn.SiLU
 
 
-@pytest.fixture
-def more_blocks():
-    """As many further custom blocks as there are donors."""
-    blocks = [type(f"Custom{n}", (C2f,), {}) for n in range(len(registration.DONORS))]
-    for block in blocks:
-        register(block)
-    yield blocks
-    for block in blocks:
-        registration._BLOCKS.pop(block.__name__)
-        delattr(tasks, block.__name__)
-
-
-def test_too_many_custom_blocks(more_blocks):
-    model = as_dict("yolov8n-vil")
-    c2f = [row for row in model["backbone"] + model["head"] if row[2] == "C2f"]
-    for row, block in zip(c2f, more_blocks[:4]):
-        row[2], row[3] = block.__name__, row[3][:1]
-    with torch.device("meta"):
-        layers, _ = tasks.parse_model(yaml.safe_load(yaml.safe_dump({**model, "scale": "n"})), ch=3, verbose=False)
-        assert {type(layer) for layer in layers} >= {C2fViL, *more_blocks[:4]}  # five kinds for five donors
-        c2f[4][2] = more_blocks[4].__name__
-        with pytest.raises(ValueError, match=r"6 custom blocks .* only 5 can be registered.*use fewer kinds"):
-            tasks.parse_model({**model, "scale": "n"}, ch=3, verbose=False)
+@pytest.mark.parametrize(("family", "numbers"), [("yolo11", 464_912), ("yolo12", 464_912), ("yolov8", 897_664)])
+def test_the_head_is_that_of_the_family_when_every_row_is_ours(family, numbers, tmp_path):
+    """ultralytics tells YOLO11's head from YOLOv8's by the blocks before it."""
+    model = stock_yaml(family, "n")
+    for row in model["backbone"] + model["head"]:
+        if row[2] in ("C2f", "C3k2", "A2C2f"):
+            row[2:] = "C2fViL", row[3][:1]
+    path = tmp_path / f"{family}n-mine.yaml"
+    path.write_text(yaml.safe_dump(model))
+    assert sum(p.numel() for p in parse(path)[-1].parameters()) == numbers
+    other = tmp_path / "any.yaml"  # a name that tells nothing
+    other.write_text(yaml.safe_dump(model | {"legacy": family == "yolov8"}))
+    assert sum(p.numel() for p in parse(other)[-1].parameters()) == numbers
 
 
 def test_register_refuses_what_it_cannot_serve():
     with pytest.raises(TypeError, match="subclass of torch.nn.Module"):
         register("C2fViL")
     with pytest.raises(ValueError, match="ultralytics has a block named C2f already; give your class another name"):
-        register(type("C2f", (nn.Module,), {}))
+        register(type("C2f", (nn.Sequential,), {}))
 
+    class Narrow(nn.Module):
+        def __init__(self, channels):
+            super().__init__()
 
-def test_two_threads_parse_at_once():
-    """One builds ViL, one builds a model with a donor's own name, over and over."""
-    plain = as_dict("yolov8n-vil")
-    for row in plain["backbone"]:
-        if row[2] == "C2fViL":
-            row[2], row[3] = registration.DONORS[0], row[3][:1]
-    wrong = []
-
-    def build(kind, index, path_or_dict):
-        for _ in range(15):
-            with torch.device("meta"):
-                model = yaml.safe_load(yaml.safe_dump(path_or_dict))
-                layers, _ = tasks.parse_model({**model, "scale": "n"}, ch=3, verbose=False)
-            if type(layers[index]).__name__ != kind:
-                wrong.append((kind, type(layers[index])))
-
-    vil = as_dict("yolov8n-vil")
-    threads = [
-        threading.Thread(target=build, args=("C2fViL", 6, vil)),
-        threading.Thread(target=build, args=(registration.DONORS[0], 6, plain)),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    with pytest.raises(TypeError, match=r"Narrow\(channels_in, channels_out, repeats, .*Narrow\(channels\) cannot be"):
+        register(Narrow)
+    here = type("Homeless", (C2f,), {"__module__": "__main__"})
+    with pytest.warns(UserWarning, match="no other process can open its checkpoint"):
+        register(here)
+    registration._BLOCKS.pop("Homeless")
 
 
 PLAIN = """
@@ -151,7 +154,11 @@ def plain():
         return [(m.i, m.f, m.type, m.np) for m in model.model], model(torch.linspace(0, 1, 3 * 64 * 96).view(1, 3, 64, 96))[0]
 
 rows, y = plain()
+torch.manual_seed(0)
+number = torch.rand(1)
+torch.manual_seed(0)
 import vil_lite.yolo
+assert torch.equal(torch.rand(1), number), "the import drew random numbers"
 for name in ("yolov8n-vil", "yolov8s-vil-p5"):
     YOLO(vil_lite.yolo.model_yaml(name))
 rows_after, y_after = plain()
@@ -171,9 +178,9 @@ def test_ddp_workers_import_the_package(fresh, tmp_path):
     source = """
 import pickle, sys
 from ultralytics.nn import tasks
-assert not hasattr(tasks, "C2fViL")
+assert not hasattr(tasks.parse_model, "stock")
 pickle.load(open(sys.argv[1], "rb"))
-print("registered:", hasattr(tasks, "C2fViL") and hasattr(tasks.parse_model, "stock"))
+print("registered:", hasattr(tasks.parse_model, "stock"))
 """
     assert "registered: True" in fresh(source, tmp_path / "callbacks")
 
@@ -182,4 +189,4 @@ def test_the_package_names_what_it_offers():
     for name in vil_lite.yolo.__all__:
         assert hasattr(vil_lite.yolo, name)
     assert "AGPL-3.0" in vil_lite.yolo.__doc__
-    assert len(available()) == 21
+    assert len(available()) == len(set(available())) == 205

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ultralytics import YOLO
+from ultralytics.nn.modules import C2f
 
 import vil_lite.yolo
 from vil_lite.data import airfield
@@ -31,7 +32,16 @@ def test_packed_weights_are_half_as_large_and_compute_the_same(packed):
         torch.testing.assert_close(detector.model(x)[0], whole(x)[0], rtol=0, atol=1e-3)
     assert (packed / "packed.pth").stat().st_size < 2.5 * sum(p.numel() for p in whole.parameters())
     assert list(detector.names.values()) == list(airfield.CLASSES)
-    assert not list(packed.glob("*.partial"))
+    assert {file.name for file in packed.iterdir()} == {"whole.pt", "packed.pth"}
+
+
+def test_a_file_without_a_yaml_is_of_the_old_design(packed, tmp_path):
+    """Weights of before have single blocks that read forwards only; new files hold their model's YAML, plain ones too."""
+    assert len(shipped.airfield_detector(packed / "packed.pth").model.model[8].m[0].layer.directions) == 2
+    assert shipped.airfield_detector().model.model[8].m[0].layer.directions == ("row",)
+    YOLO("yolov8n.yaml").save(tmp_path / "plain.pt")
+    shipped.pack(tmp_path / "plain.pt", tmp_path / "plain.pth", "yolov8n", 64)
+    assert type(shipped.airfield_detector(tmp_path / "plain.pth").model.model[8]) is C2f
 
 
 def test_the_weights_are_trained_on(packed, tmp_path):
@@ -39,7 +49,9 @@ def test_the_weights_are_trained_on(packed, tmp_path):
     data = airfield.build(tmp_path / "airfield", train=4, val=2, image_size=64, seed=0, progress=False)
     detector = shipped.airfield_detector(packed / "packed.pth")
     before = detector.model.state_dict()["model.0.conv.weight"].clone()
-    settings = vil_lite.yolo.train_settings(2, lr0=0.0, epochs=1, imgsz=64, device="cpu", project=str(tmp_path), val=False)
+    settings = vil_lite.yolo.train_settings(
+        2, lr0=0.0, epochs=1, imgsz=64, device="cpu", project=str(tmp_path), val=False
+    )
     detector.train(data=str(data), **settings)
     after = YOLO(tmp_path / "train" / "weights" / "last.pt").model.float().state_dict()["model.0.conv.weight"]
     torch.testing.assert_close(after, before, rtol=0, atol=1e-3)
@@ -61,7 +73,9 @@ def test_the_shipped_detector_finds_aircraft():
     detector, found, there = shipped.airfield_detector(), 0, 0
     for index in range(8):  # scenes of a seed that it was neither trained nor judged on
         scene = airfield.scene(seed=11, index=index)
-        boxes = detector.predict(scene.image[..., ::-1].copy(), conf=0.02, agnostic_nms=True, verbose=False)[0].boxes.xyxy.numpy()
+        boxes = detector.predict(scene.image[..., ::-1].copy(), conf=0.02, agnostic_nms=True, verbose=False)[
+            0
+        ].boxes.xyxy.numpy()
         there += len(scene.boxes)
         found += sum(_overlap(box, boxes) > 0.5 for box in scene.boxes)
     assert found > 0.6 * there  # whatever it calls them

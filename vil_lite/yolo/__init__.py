@@ -1,4 +1,4 @@
-"""Vision-LSTM inside ultralytics' YOLOv8.  Importing this package registers its block, `C2fViL`, with ultralytics.
+"""Part 3: Vision-LSTM inside ultralytics' YOLO models.  Importing this package registers its block, `C2fViL`, there.
 
     import vil_lite.yolo
     from ultralytics import YOLO
@@ -20,19 +20,21 @@ from vil_lite.yolo.environment import offline, wanted_offline
 if wanted_offline():  # before ultralytics is imported below: it looks a host name up while it is
     offline()
 
+from vil_lite.yolo.auditing import audit
 from vil_lite.yolo.block import C2fViL, ViLBlock2d
-from vil_lite.yolo.export import register_symbols
+from vil_lite.yolo.export import tell_exporter
 from vil_lite.yolo.models import available, model_yaml
 from vil_lite.yolo.registration import register
 from vil_lite.yolo.training import Loaded, load_weights, train_settings
 
 register(C2fViL)
-register_symbols()
+tell_exporter()
 
 __all__ = [
     "C2fViL",
     "Loaded",
     "ViLBlock2d",
+    "audit",
     "available",
     "load_weights",
     "model_yaml",

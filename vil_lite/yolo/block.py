@@ -1,15 +1,15 @@
-"""C2fViL: ultralytics' C2f block with ViL blocks where C2f has bottlenecks.
+"""Chapter 14: C2fViL: ultralytics' C2f block with ViL blocks where C2f has bottlenecks.
 
 Nothing else changes: cv1 splits, the repeats follow one another, cv2 fuses all of them.  `forward` is C2f's own, and has to
 be: the exporter replaces it on every C2f by `forward_split`, so that a subclass with a forward of its own would be exported
 as another network.
 """
 
-from difflib import get_close_matches
-
+import torch
 from torch import nn
 from ultralytics.nn.modules.block import C2f
 
+from vil_lite._names import did_you_mean
 from vil_lite.block import DESIGNS, FORMS, ViLBlock
 from vil_lite.yolo.registration import allow_in_checkpoints
 
@@ -23,9 +23,9 @@ class ViLBlock2d(ViLBlock):
     """
 
     def forward(self, x):
-        grid = x.shape[2:]  # whatever arrives: rectangles in validation, 256 x 256 when ultralytics measures the strides
-        tokens = super().forward(x.flatten(2).mT, grid)
-        return tokens.mT.unflatten(2, grid)
+        grid = x.shape[2:]  # whatever arrives: rectangles in validation, 256 x 256 to measure the strides
+        tokens = super().forward(x.flatten(2).transpose(1, 2), grid)
+        return tokens.transpose(1, 2).unflatten(2, grid)
 
 
 class C2fViL(C2f):
@@ -33,9 +33,8 @@ class C2fViL(C2f):
 
     In a YAML:  `- [-1, 6, C2fViL, [512]]`  or, with options,  `- [-1, 6, C2fViL, [512, {version: 1, chunk_size: 128}]]`
     options: version 1 or 2 (default 2) · design, a name from vil_lite.block.DESIGNS: which way repeat 0, 1, ... reads
-    (default alternating_bidirectional) · form "auto", "chunkwise", "parallel" or "recurrent" · chunk_size in tokens
-    (default: fits the width of a head).
-    They are one mapping because the parser replaces bare strings in a row that equal one of its own variables (n, d, ch).
+    (default: one that looks both ways, alternating_bidirectional, and bidirectional where n is 1) · form "auto",
+    "chunkwise", "parallel" or "recurrent" · chunk_size in tokens (default: fits the width of a head).
 
     Raises TypeError when options is no mapping, ValueError for unknown options and for widths that do not divide into heads.
     """
@@ -51,7 +50,9 @@ class C2fViL(C2f):
                 "change width_multiple in the YAML's scales"
             )
         super().__init__(c1, c2, n, e=e)
-        directions, shared = DESIGNS[options.pop("design")]
+        directions, shared = DESIGNS[
+            options.pop("design") or ("alternating_bidirectional" if n > 1 else "bidirectional")
+        ]
         self.m = nn.ModuleList(
             ViLBlock2d(width, directions[j % len(directions)], shared=shared, **options) for j in range(n)
         )
@@ -64,15 +65,17 @@ def check_options(options=None):
             f"C2fViL takes a mapping of options after the channels, got {options!r}; write [512] or [512, {{version: 2}}] "
             "(C2f's True for a shortcut has no place here: a ViL block always adds its input)"
         )
-    chosen = {"version": 2, "design": "alternating_bidirectional", "form": "auto", "chunk_size": None}
+    chosen = {"version": 2, "design": None, "form": "auto", "chunk_size": None}
     for name, value in (options or {}).items():
         if name not in chosen:
-            raise ValueError(f"C2fViL has no option {name!r}{suggest(name, chosen)}; options: {', '.join(chosen)}")
+            raise ValueError(f"C2fViL has no option {name!r}{did_you_mean(name, chosen)}; options: {', '.join(chosen)}")
         chosen[name] = value
     for name, allowed in (("version", (1, 2)), ("design", tuple(DESIGNS)), ("form", ("auto", *FORMS))):
         value = chosen[name]
+        if name == "design" and value is None:
+            continue
         if isinstance(value, bool) or value not in allowed:
-            hint = suggest(value, allowed) if isinstance(value, str) else ""
+            hint = did_you_mean(value, allowed) if isinstance(value, str) else ""
             raise ValueError(f"C2fViL: {name} must be one of {', '.join(map(str, allowed))}, got {value!r}{hint}")
     size = chosen["chunk_size"]
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
@@ -80,11 +83,6 @@ def check_options(options=None):
     return chosen
 
 
-def suggest(name, known):
-    """" (did you mean 'x'?)" for a name close to a known one, else ""."""
-    close = get_close_matches(str(name), [str(k) for k in known], n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
-for _version in (1, 2):
-    allow_in_checkpoints(C2fViL(16, 16, 1, {"version": _version}))
+with torch.device("meta"):  # draws no random numbers
+    for _version in (1, 2):
+        allow_in_checkpoints(C2fViL(16, 16, 1, {"version": _version}))

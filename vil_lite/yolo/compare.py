@@ -1,11 +1,11 @@
-"""Train several models under one budget and compare them; every finished run is a file of its own.
+"""Chapter 15: train several models under one budget and compare them; every finished run is a file of its own.
 
     python -m vil_lite.yolo compare models=yolov8n,yolov8n-vil data=data.yaml epochs=40 seeds=0,1,2 folder=comparison
 
     folder/plan.json                    the budget: data (a digest of its labels), epochs, image size, batch, threads, settings
     folder/runs/MODEL-seedN/, .log      ultralytics' own files; a run that was cut goes on from weights/last.pt
     folder/MODEL-seedN.json, .npz, .pt  one finished run: metrics, curves, cost; detections on each image; the weights
-    folder/comparison.json              everything together, with bootstrap intervals of the differences
+    folder/comparison.json              everything together, with intervals of the differences
 
 Each run is a process of its own with a fixed number of threads, so that its memory can be measured and its result repeats.
 The weights that are compared are those after the last epoch: choosing an epoch by the images it is reported on would flatter
@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import shlex
 import shutil
 import subprocess
@@ -29,31 +28,45 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 from ultralytics import YOLO
-from ultralytics.data.utils import IMG_FORMATS, check_det_dataset, img2label_paths
+from ultralytics.data.utils import check_det_dataset, img2label_paths
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn import tasks
 from ultralytics.utils import torch_utils
 
-from vil_lite.complexity import flops, latency
-from vil_lite.yolo.block import suggest
+from vil_lite._files import whole, write
+from vil_lite._names import did_you_mean
+from vil_lite.complexity import flops, latency, parameters
+from vil_lite.memory import keep_freed_memory
+from vil_lite.statistics import pooled_variance
+from vil_lite.yolo.auditing import images_of
 from vil_lite.yolo.controls import control_names, control_yaml
-from vil_lite.yolo.models import SCALES, available, model_yaml
+from vil_lite.yolo.models import FAMILIES, available, model_yaml, name_of
 from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
 from vil_lite.yolo.training import train_settings
 
-STOCK = [f"yolov8{scale}" for scale in SCALES]
+try:
+    import resource
+except ModuleNotFoundError:  # Windows
+    resource = None
+
+STOCK = [name_of(family, scale, "").rstrip("-") for family, scales in FAMILIES.items() for scale in scales]
 KEEP = 0.01  # detections with a lower score are not kept for the bootstrap: they hardly move the area under the curve
 
 
 def yaml_of(name):
-    """The model YAML of a name: a plain YOLOv8, a ViL variant, a control of equal parameters, or a YAML file."""
+    """The model YAML of a name: a plain YOLO, a ViL variant, a control of equal parameters, or a YAML file."""
     if str(name).endswith(".yaml") and Path(name).is_file():
         return str(Path(name).resolve())
     known = [*STOCK, *available(), *control_names()]
     if name not in known:
-        raise ValueError(f"models: no model {name!r}{suggest(name, known)}; there are {', '.join(known)} and YAML files")
+        weights = "; for a start from trained weights name the model here and add pretrained=FILE.pt"
+        raise ValueError(
+            f"models: no model {name!r}{did_you_mean(name, known)}; there are the YOLOs of {', '.join(FAMILIES)} (yolov8n), the "
+            f"same with ViL (yolov8n-vil), controls (yolov8n-c2f-equal) and YAML files{weights * str(name).endswith('.pt')}"
+        )
     return f"{name}.yaml" if name in STOCK else control_yaml(name) if name in control_names() else model_yaml(name)
 
 
@@ -62,7 +75,8 @@ def compare(models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, 
 
     models: names (see `yaml_of`), the first is the one that others are compared with.   data: path of a data.yaml.
     folder: where everything is kept.   epochs, seeds, imgsz, batch, threads: the budget, the same for all.
-    resamples: of the bootstrap.   settings: more arguments for ultralytics' train.
+    resamples: of the bootstrap.   settings: more arguments for ultralytics' train, such as pretrained="yolov8n.pt", from
+    which every model takes what fits, or device=0.
     Raises ValueError for unknown models and when folder holds runs of another budget, RuntimeError (with the end of its log)
     when a run fails.
     """
@@ -71,7 +85,14 @@ def compare(models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, 
         raise ValueError(f"models and seeds must name something, and nothing twice; got {models} and {seeds}")
     for name in models:
         yaml_of(name)
-    budget = {"labels": _digest(data), "epochs": epochs, "imgsz": imgsz, "batch": batch, "threads": threads, "settings": settings}
+    budget = {
+        "labels": _digest(data),
+        "epochs": epochs,
+        "imgsz": imgsz,
+        "batch": batch,
+        "threads": threads,
+        "settings": settings,
+    }
     _claim(folder, budget)
     data = str(Path(data).resolve())
     for seed in seeds:  # seed by seed: after each round all models have had the same
@@ -83,11 +104,13 @@ def compare(models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, 
 
 def _digest(data):
     """What identifies a data set wherever it lies: a digest of its label files with their names, for train and val."""
-    found, digest = check_det_dataset(str(data), autodownload=False), hashlib.sha256()
+    splits, digest = images_of(check_det_dataset(str(data), autodownload=False)), hashlib.sha256()
     for split in ("train", "val"):
-        folders = found[split] if isinstance(found[split], list) else [found[split]]
-        images = sorted(p for folder in folders for p in Path(folder).rglob("*") if p.suffix[1:].lower() in IMG_FORMATS)
-        for label in map(Path, img2label_paths([str(p) for p in images])):
+        if split not in splits:
+            raise ValueError(
+                f"data: {data} names no images for {split}, neither a folder with images nor a list of them"
+            )
+        for label in map(Path, img2label_paths([str(p) for p in splits[split]])):
             digest.update(f"{split} {label.name}\n".encode() + (label.read_bytes() if label.is_file() else b""))
     return digest.hexdigest()[:16]
 
@@ -99,7 +122,9 @@ def _claim(folder, budget):
         there = json.loads(plan.read_text())
         other = [f"{k}: {there.get(k)!r} there, {v!r} asked for" for k, v in budget.items() if there.get(k) != v]
         if other:
-            raise ValueError(f"folder {folder} holds runs of another budget ({'; '.join(other)}): choose another folder")
+            raise ValueError(
+                f"folder {folder} holds runs of another budget ({'; '.join(other)}): choose another folder"
+            )
     else:
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         _write(plan, budget)
@@ -133,6 +158,7 @@ def _start(folder, name, seed, data, threads):
 def run(folder, name, seed, data):
     """Train one model with one seed, or go on where that stopped, then validate and measure it.  Called in a fresh process."""
     folder, plan = Path(folder), {"data": data, **json.loads((Path(folder) / "plan.json").read_text())}
+    keep_freed_memory()
     torch_utils.NUM_THREADS = plan["threads"]  # ultralytics sets this many whenever it selects the CPU
     torch.set_num_threads(plan["threads"])
     place, notes = folder / "runs" / _label(name, seed), folder / "runs" / f"{_label(name, seed)}.json"
@@ -141,14 +167,23 @@ def run(folder, name, seed, data):
     if epoch is None:  # nothing usable yet: from the beginning
         shutil.rmtree(place, ignore_errors=True)
         notes.unlink(missing_ok=True)
-    state = json.loads(notes.read_text()) if notes.is_file() else {"train_s": 0.0, "memory_mb": 0.0, "resumed_after": []}
+    state = (
+        json.loads(notes.read_text()) if notes.is_file() else {"train_s": 0.0, "memory_mb": 0.0, "resumed_after": []}
+    )
     if epoch is None or epoch < plan["epochs"]:
         _train(plan, place, name, seed, epoch, state, notes)
     found = _validate(last, plan)
-    np.savez_compressed(folder / f"{_label(name, seed)}.npz", **found.pop("kept"))
+    with whole(folder / f"{_label(name, seed)}.npz", "wb") as file:
+        np.savez_compressed(file, **found.pop("detections"))
     shutil.copyfile(last, folder / f"{_label(name, seed)}.pt")
     cost = {**_cost(last, plan["imgsz"]), "train_s": state["train_s"], "memory_mb": state["memory_mb"]}
-    where = {"model": name, "seed": seed, "resumed_after": state["resumed_after"], "device": _device(), "versions": _versions()}
+    where = {
+        "model": name,
+        "seed": seed,
+        "resumed_after": state["resumed_after"],
+        "device": _device(),
+        "versions": _versions(),
+    }
     _write(_result(folder, name, seed), {**where, **found, "cost": cost, "curves": _curves(place / "results.csv")})
 
 
@@ -171,9 +206,18 @@ def _train(plan, place, name, seed, epoch, state, notes):
 
 
 def _arguments(plan, place, seed):
-    chosen = {"data": plan["data"], "epochs": plan["epochs"], "imgsz": plan["imgsz"], "seed": seed, "device": "cpu",
-              "project": str(place.parent), "name": place.name, "exist_ok": True, "patience": 0, "verbose": False}  # fmt: skip
-    return train_settings(plan["batch"], **{**chosen, **plan["settings"]})
+    chosen = {
+        "data": plan["data"],
+        "epochs": plan["epochs"],
+        "imgsz": plan["imgsz"],
+        "seed": seed,
+        "project": str(place.parent),
+        "name": place.name,
+        "exist_ok": True,
+        "patience": 0,
+        "verbose": False,
+    }
+    return train_settings(plan["batch"], **{**chosen, "device": "cpu", **plan["settings"]})
 
 
 def _epochs_of(checkpoint):
@@ -189,42 +233,52 @@ class _Keeping(DetectionValidator):
     """ultralytics' validator, which keeps what it found on each image before its statistics are cleared."""
 
     def get_stats(self):
-        self.kept = {key: list(values) for key, values in self.metrics.stats.items()}
+        self.found = {key: list(values) for key, values in self.metrics.stats.items()}
         return super().get_stats()
 
 
 def _validate(checkpoint, plan):
     """Metrics and the per-class table in ultralytics' layout, and what was found on each image, of a checkpoint."""
-    arguments = {"data": plan["data"], "imgsz": plan["imgsz"], "batch": plan["batch"], "device": "cpu", "workers": 0}
-    arguments |= {"plots": False, "rect": False, "mode": "val", "model": str(checkpoint)}
+    arguments = {"data": plan["data"], "imgsz": plan["imgsz"], "batch": plan["batch"], "workers": 0}
+    arguments |= {
+        "device": plan["settings"].get("device", "cpu"),
+        "plots": False,
+        "rect": False,
+        "mode": "val",
+        "model": str(checkpoint),
+    }
     validator = _Keeping(args=arguments, save_dir=checkpoint.parents[1] / "validation")
     validator(model=YOLO(checkpoint).model.float())
     metrics = validator.metrics
     every = dict(zip(("precision", "recall", "mAP50", "mAP50-95"), map(float, metrics.mean_results()), strict=True))
-    images, instances = len(validator.kept["target_cls"]), int(metrics.nt_per_class.sum())
+    images, instances = len(validator.found["target_cls"]), int(metrics.nt_per_class.sum())
     rows = [{"class": "all", "images": images, "instances": instances, **every}]
     for k, index in enumerate(metrics.ap_class_index):
         counts = {"images": int(metrics.nt_per_image[index]), "instances": int(metrics.nt_per_class[index])}
         scores = dict(zip(every, map(float, metrics.class_result(k)), strict=True))
         rows.append({"class": metrics.names[index], **counts, **scores})
-    return {"metrics": every, "classes": rows, "kept": _flat(validator.kept)}
+    return {"metrics": every, "classes": rows, "detections": _flat(validator.found)}
 
 
-def _flat(kept):
+def _flat(found):
     """Lists of one array an image -> arrays of all detections and all true boxes, with the number of their image."""
-    image = np.repeat(np.arange(len(kept["conf"])), [len(c) for c in kept["conf"]])
-    flat = {key: np.concatenate(kept[key]) for key in ("tp", "conf", "pred_cls", "target_cls")}
+    image = np.repeat(np.arange(len(found["conf"])), [len(c) for c in found["conf"]])
+    flat = {key: np.concatenate(found[key]) for key in ("tp", "conf", "pred_cls", "target_cls")}
     sure = flat["conf"] >= KEEP
-    true = np.repeat(np.arange(len(kept["target_cls"])), [len(c) for c in kept["target_cls"]])
-    detections = {"tp": flat["tp"][sure].astype(bool), "conf": flat["conf"][sure], "pred_cls": flat["pred_cls"][sure],
-                  "image": image[sure]}  # fmt: skip
-    return {**detections, "target_cls": flat["target_cls"], "target_image": true, "images": len(kept["conf"])}
+    true = np.repeat(np.arange(len(found["target_cls"])), [len(c) for c in found["target_cls"]])
+    detections = {
+        "tp": flat["tp"][sure].astype(bool),
+        "conf": flat["conf"][sure],
+        "pred_cls": flat["pred_cls"][sure],
+        "image": image[sure],
+    }
+    return {**detections, "target_cls": flat["target_cls"], "target_image": true, "images": len(found["conf"])}
 
 
 def _cost(checkpoint, imgsz):
     """Parameters as trained; GFLOPs (matrix products and convolutions, counted as they run) and latency of the fused model."""
     model = YOLO(checkpoint).model.float()
-    trained = sum(p.numel() for p in model.parameters())
+    trained = parameters(model)
     model = model.fuse(verbose=False).eval()
     x = torch.rand(1, 3, imgsz, imgsz)
     with torch.no_grad():
@@ -234,6 +288,8 @@ def _cost(checkpoint, imgsz):
 
 def _peak_memory_mb():
     """The most memory that this process ever held."""
+    if resource is None:
+        return psutil.Process().memory_info().peak_wset / 1024**2
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
@@ -254,9 +310,14 @@ def summarise(folder, models, seeds, data, resamples=300):
         together[name] = {"metrics": spread, "runs": runs}
     budget = json.loads((folder / "plan.json").read_text())
     result = {
-        "command": _command(models, seeds, data, folder, resamples, **budget), "device": _device(), "versions": _versions(),
-        "budget": budget, "seeds": list(seeds), "models": together, **_differences(folder, models, seeds, resamples),
-    }  # fmt: skip
+        "command": _command(models, seeds, data, folder, resamples, **budget),
+        "device": _device(),
+        "versions": _versions(),
+        "budget": budget,
+        "seeds": list(seeds),
+        "models": together,
+        **_differences(folder, models, seeds, resamples),
+    }
     _write(folder / "comparison.json", result)
     return result
 
@@ -273,13 +334,18 @@ def _spread(values):
 
 
 def _differences(folder, models, seeds, resamples):
-    """Every model against the first: the difference of mean mAP50-95 with its bootstrap interval."""
-    kept = {name: [dict(np.load(folder / f"{_label(name, seed)}.npz")) for seed in seeds] for name in models}
-    images = int(kept[models[0]][0]["images"])
-    maps = resampled_maps(kept, images, resamples)
-    whole = {name: np.mean([average_precisions(run).mean() for run in runs]) for name, runs in kept.items()}
+    """Every model against the first: the difference of mean mAP50-95, with intervals that hold for all of them together."""
+    detections = {name: [dict(np.load(folder / f"{_label(name, seed)}.npz")) for seed in seeds] for name in models}
+    images = int(detections[models[0]][0]["images"])
+    maps = resampled_maps(detections, images, resamples)
+    whole = {name: [average_precisions(run).mean() for run in runs] for name, runs in detections.items()}
+    together = {"comparisons": len(models) - 1}
+    if len(seeds) > 1:
+        together["spread"] = pooled_variance(whole.values())
     first = models[0]
-    gaps = {name: paired_difference(maps[first], maps[name], whole[name] - whole[first]) for name in models[1:]}
+    gaps = {
+        name: paired_difference(maps[first], maps[name], whole[first], whole[name], **together) for name in models[1:]
+    }
     return {"images": images, "resamples": resamples, "compared_with": first, "differences_mAP50-95": gaps}
 
 
@@ -292,9 +358,7 @@ def _versions():
 
 
 def _write(path, content):
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(part, path)
+    write(path, json.dumps(content, indent=1) + "\n")
 
 
 def main(arguments):
@@ -304,8 +368,10 @@ def main(arguments):
     given = dict(argument.partition("=")[::2] for argument in arguments)
     needed = [key for key in ("models", "data", "folder", "epochs") if not given.get(key)]
     if needed or any("=" not in argument for argument in arguments):
-        raise ValueError(f"compare takes KEY=VALUE and needs {', '.join(needed) or 'a value behind each key'}; for example "
-                         "models=yolov8n,yolov8n-vil data=data.yaml epochs=40 seeds=0,1,2 folder=comparison")  # fmt: skip
+        raise ValueError(
+            f"compare takes KEY=VALUE and needs {', '.join(needed) or 'a value behind each key'}; for example "
+            "models=yolov8n,yolov8n-vil data=data.yaml epochs=40 seeds=0,1,2 folder=comparison"
+        )
     values = {key: _value(value) for key, value in given.items()}
     values["models"] = given["models"].split(",")
     values["seeds"] = [int(seed) for seed in given.get("seeds", "0,1,2").split(",")]
@@ -313,7 +379,9 @@ def main(arguments):
     for name, model in result["models"].items():
         score, cost = model["metrics"]["mAP50-95"], model["runs"][0]["cost"]
         spread = "" if score["std"] is None else f" ± {score['std']:.3f}"
-        print(f"{name:20} mAP50-95 {score['mean']:.3f}{spread}  {cost['parameters'] / 1e6:.2f} M  {cost['gflops']:.2f} GFLOPs")
+        print(
+            f"{name:20} mAP50-95 {score['mean']:.3f}{spread}  {cost['parameters'] / 1e6:.2f} M  {cost['gflops']:.2f} GFLOPs"
+        )
     for name, gap in result["differences_mAP50-95"].items():
         print(f"{name} - {result['compared_with']}: {gap['difference']:+.3f}  [{gap['low']:+.3f}, {gap['high']:+.3f}]")
 

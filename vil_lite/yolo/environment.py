@@ -1,10 +1,11 @@
-"""Keep ultralytics off the network, and say where this package may write."""
+"""Part 3: keep ultralytics off the network, and say where this package may write."""
 
 import os
-import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+from vil_lite._files import write
 
 
 def wanted_offline():
@@ -32,24 +33,27 @@ def cache_dir():
 
 
 def offline():
-    """Let ultralytics make no network attempt in this process and those it starts.  Call it before or after the import.
+    """Let ultralytics make no network attempt in this process and those it starts.
 
     No look-up whether the network is there, no usage statistics, no installation of packages, no download of fonts for
-    plots (matplotlib's DejaVu Sans stands in for Arial).  Before the import nothing at all is attempted; after it, the one
-    look-up that ultralytics makes while it is imported has already happened.  Two attempts cannot be stopped from here:
-    amp=True downloads a model for a self-test (`train_settings` has amp=False), and so does naming a file that is not there.
+    plots (matplotlib's DejaVu Sans stands in for Arial).  Ultralytics decides this while it is imported: importing
+    vil_lite.yolo with YOLO_OFFLINE=1 in the environment calls this function first.  Two attempts cannot be stopped from here:
+    amp=True on a GPU downloads a model for a self-test, and naming a file that is not there may download that.
+    Raises RuntimeError when ultralytics was imported without YOLO_OFFLINE=1: then it is too late.
     """
+    utils = sys.modules.get("ultralytics.utils")
+    if utils is not None and utils.ONLINE:
+        raise RuntimeError(
+            "ultralytics is imported already, with its network: set os.environ['YOLO_OFFLINE'] = '1' before the first import "
+            "of ultralytics or vil_lite.yolo (teach.setup() does), or start Python with YOLO_OFFLINE=1"
+        )
     os.environ["YOLO_OFFLINE"] = "1"
     os.environ["YOLO_AUTOINSTALL"] = "0"
-    imported = sys.modules.get("ultralytics.utils")
-    if imported is None:
+    if utils is None:
         os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics-offline"))
-        config = Path(os.environ["YOLO_CONFIG_DIR"]).expanduser() / "Ultralytics"
+        _provide_fonts(Path(os.environ["YOLO_CONFIG_DIR"]).expanduser() / "Ultralytics")
     else:
-        config = imported.USER_CONFIG_DIR
-    _provide_fonts(config)
-    if imported is not None:
-        _switch_off()
+        _provide_fonts(utils.USER_CONFIG_DIR)
 
 
 def _provide_fonts(config):
@@ -60,21 +64,4 @@ def _provide_fonts(config):
     font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
     for name in ("Arial.ttf", "Arial.Unicode.ttf"):
         if not (config / name).exists():
-            partial = config / f".{name}.{os.getpid()}"  # written aside, so that no other process reads half a font
-            shutil.copyfile(font, partial)
-            partial.replace(config / name)
-
-
-def _switch_off():
-    """Set in imported modules what the environment would have set, had it been there at their import."""
-    modules = [m for name, m in list(sys.modules.items()) if name.startswith("ultralytics.") and m is not None]
-    for module in modules:
-        # Each module holds its own copy of these constants (`from ultralytics.utils import ONLINE`).
-        for constant in ("ONLINE", "AUTOINSTALL"):
-            if constant in vars(module):
-                setattr(module, constant, False)
-    events = sys.modules.get("ultralytics.utils.events")
-    if events is not None and hasattr(events, "events"):
-        events.events.enabled = False
-    # In memory only: SETTINGS["sync"] = False would also rewrite the user's settings file.
-    dict.__setitem__(sys.modules["ultralytics.utils"].SETTINGS, "sync", False)
+            write(config / name, font.read_bytes())

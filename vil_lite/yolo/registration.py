@@ -1,47 +1,66 @@
-"""Teach ultralytics' YAML parser new C2f-like blocks, without a fork and without changing any block it knows.
+"""Chapter 14: teach ultralytics' YAML parser new C2f-like blocks, without a fork and without changing any it knows.
 
-`parse_model` looks a block's name up in the globals of its module, and decides by membership in two sets which blocks get
-(input channels, output channels, repeats): sets of classes that it builds anew, from those globals, at every call.  Adding a
-name to the globals is therefore not enough: the block would be found, but get neither channels nor repeats.
-
-So for the length of one call a *donor*, a name that stands in both sets, has no case of its own and is not used by the model
-at hand, points at our class.  The sets then hold our class, our class is treated as C2f is, and afterwards the donor is
-itself again.  A lock keeps other threads from parsing in between.
+`parse_model` decides by two sets, written out inside the function, which blocks get (input channels, output channels,
+repeats); from outside a name cannot be added to them.  So a row that names one of our blocks is parsed as a C2f, and the
+block is then built with what the parser made of the row and put in the C2f's place.  The C2f that is thrown away has no
+hidden channels (e = 0): it holds next to nothing and draws no random numbers, so the weights of all other layers do not
+depend on it.
 """
 
-import functools
-import threading
+import inspect
+import re
+import warnings
+from contextlib import suppress
+from functools import wraps
+from importlib import import_module
 
 import torch
 from torch import nn
 from ultralytics.nn import tasks
-from ultralytics.utils import callbacks
+from ultralytics.nn.modules.conv import Conv
+from ultralytics.utils import LOGGER, callbacks
 
-#: Names of ultralytics blocks that are treated like C2f: in base_modules and repeat_modules, with no case of their own.
-DONORS = ("C3TR", "C3x", "RepC3", "BottleneckCSP", "C1")
+from vil_lite.block import MLSTMCell
+from vil_lite.complexity import parameters
+from vil_lite.layers import LinearBlockDiagonal
 
-_LOCK = threading.RLock()
+INSTALL = 'pip install "vil-lite[yolo] @ git+https://github.com/vision-lstm-step-by-step/book"'
 _BLOCKS = {}  # name in a YAML -> class
 
 
 def register(block):
     """Make a C2f-like class known to ultralytics' model YAMLs by its name, and return it (so it can decorate a class).
 
-    block: an nn.Module class called as block(channels_in, channels_out, repeats, *arguments of the YAML row).  Registering
-    the same class again changes nothing.  A class that is to be trained must live in an importable module: a checkpoint
-    stores its address, and `__main__` of a notebook is none.
-    Raises TypeError for anything else, ValueError for a name that ultralytics itself uses.
+    block: an nn.Module class called as block(channels_in, channels_out, repeats, *arguments of the YAML row after the first,
+    which is the output channels).  Registering a name again replaces it.
+    Raises TypeError for anything else, ValueError for a name that ultralytics itself uses.  Warns when the class stands in
+    `__main__`: a checkpoint stores its address there, and no other process finds it.
     """
     if not (isinstance(block, type) and issubclass(block, nn.Module)):
         raise TypeError(f"register() takes a subclass of torch.nn.Module, got {block!r}")
     name = block.__name__
-    with _LOCK:
-        if hasattr(tasks, name) and name not in _BLOCKS:
-            raise ValueError(f"ultralytics has a block named {name} already; give your class another name")
-        if not hasattr(tasks.parse_model, "stock"):
-            _wrap_parse_model()
-        _BLOCKS[name] = block
-        setattr(tasks, name, block)  # where the parser looks the name up
+    try:
+        inspect.signature(block).bind("channels in", "channels out", "repeats")
+    except TypeError as error:
+        raise TypeError(
+            f"register() needs a block that is called as {name}(channels_in, channels_out, repeats, *arguments of its YAML "
+            f"row), and {name}{inspect.signature(block)} cannot be: {error}"
+        ) from None
+    if hasattr(tasks, name):
+        raise ValueError(f"ultralytics has a block named {name} already; give your class another name")
+    if block.__module__ == "__main__":
+        warnings.warn(
+            f"{name} is defined in __main__: training works, but no other process can open its checkpoint, which names "
+            f"__main__.{name}; move the class into a module and import it from there",
+            stacklevel=2,
+        )
+    if not hasattr(tasks.parse_model, "stock"):
+        tasks.parse_model = _with_our_blocks(tasks.parse_model)
+        callbacks.default_callbacks["on_train_end"].append(say_what_it_needs)
+        with suppress(ModuleNotFoundError):  # without it ultralytics prints no GFLOPs
+            rules = import_module("thop.profile").register_hooks
+            rules.update({MLSTMCell: count_cell, LinearBlockDiagonal: count_tiles})
+    _BLOCKS[name] = block
     torch.serialization.add_safe_globals([block])  # for ULTRALYTICS_SAFE_LOAD=1
     return block
 
@@ -53,39 +72,101 @@ def allow_in_checkpoints(module):
     torch.serialization.add_safe_globals([p for p in parts if not p.__module__.startswith(theirs)])
 
 
-def import_in_workers(trainer):
-    """Do nothing, from this module: ultralytics pickles its callbacks for each DDP worker, and unpickling imports us there."""
+def count_cell(cell, inputs, output):
+    """What an mLSTM cell multiplies, as a rule for ultralytics' counter of FLOPs.
+
+    The counter runs images of a few tokens, for which the cell takes its quadratic form, and extrapolates.  The rule counts
+    what each token of a long sequence costs: two products with the others of its chunk, and two with the memory.
+    """
+    heads, B, S, d = inputs[0].shape
+    chunk = {"parallel": S, "recurrent": 0}.get(cell.form, cell.chunk_size)
+    memory = d if cell.form == "parallel" else 2 * d  # it is written, and read but by the parallel form
+    cell.total_ops += heads * B * S * d * (2 * chunk + memory)
 
 
-def _wrap_parse_model():
-    stock = tasks.parse_model
+def count_tiles(projection, inputs, output):
+    """The same for a block-diagonal projection, whose blocks are computed as tiles."""
+    projection.total_ops += output.numel() * projection.blocks_per_tile * projection.block_size
 
-    @functools.wraps(stock)
+
+def say_what_it_needs(trainer):
+    """At the end of a training say what else a machine needs to open the weights.
+
+    It also makes DDP workers import this package: ultralytics pickles its callbacks for them, and unpickling imports us.
+    """
+    model = getattr(trainer.model, "module", trainer.model)
+    packages = {type(m).__module__.partition(".")[0] for m in model.modules() if type(m).__name__ in _BLOCKS}
+    if "vil_lite" in packages:
+        LOGGER.info(
+            f"These weights need vil-lite: {INSTALL}\nWithout it ultralytics would install whatever goes by the name of the "
+            "missing module on PyPI; YOLO_AUTOINSTALL=0 stops that."
+        )
+
+
+def _with_our_blocks(stock):
+    @wraps(stock)
     def parse_model(d, ch, verbose=True):
-        used = {row[2] for row in d["backbone"] + d["head"]}
-        ours = [block for name, block in _BLOCKS.items() if name in used]
-        with _LOCK:  # also for plain models: another thread's donor must not be parsed as something else
-            swapped = dict(zip(_donors(ours, used), ours, strict=True))
-            originals = {donor: getattr(tasks, donor) for donor in swapped}
-            vars(tasks).update(swapped)
-            try:
-                return stock(d, ch, verbose)
-            finally:
-                vars(tasks).update(originals)
+        rows = [*d["backbone"], *d["head"]]
+        ours = [i for i, row in enumerate(rows) if row[2] in _BLOCKS]
+        if not ours:
+            return stock(d, ch, verbose)
+        like = "C3k2" if _has_newer_head(d) else "C2f"  # a C2f too, and the sign by which the parser builds that head
+        parsed = [(f, n, like, [args[0], False, *_NO_HIDDEN[like]]) if i in ours else (f, n, m, args)
+                  for i, (f, n, m, args) in enumerate(rows)]  # fmt: skip
+        split = len(d["backbone"])
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            layers, save = stock(
+                {**d, "scale": _scale(d), "backbone": parsed[:split], "head": parsed[split:]}, ch, False
+            )
+        for i in ours:
+            layers[i] = _built(_BLOCKS[rows[i][2]], layers[i], rows[i][3][1:])
+        if verbose:
+            _print(rows, layers)
+        return layers, save
 
     parse_model.stock = stock
-    tasks.parse_model = parse_model
-    callbacks.default_callbacks["on_pretrain_routine_start"].append(import_in_workers)
+    return parse_model
 
 
-def _donors(ours, used):
-    """One free donor name for each of our blocks.  Raises ValueError when there are too few."""
-    free = [name for name in DONORS if name not in used and hasattr(tasks, name)]
-    if len(ours) > len(free):
-        taken = sorted(used.intersection(DONORS))
-        raise ValueError(
-            f"this model uses {len(ours)} custom blocks ({', '.join(b.__name__ for b in ours)}), but only {len(free)} can be "
-            f"registered beside {', '.join(taken) if taken else 'its other blocks'}; use fewer kinds of custom block in one "
-            f"YAML (one class with options serves for several){', or do without ' + ', '.join(taken) if taken else ''}"
-        )
-    return free[: len(ours)]
+#: Arguments of a C2f and of a C3k2, after (channels in, channels out, repeats, a flag), that leave no hidden channels.
+_NO_HIDDEN = {"C2f": (1, 0), "C3k2": (0,)}
+
+
+def _built(block, stand_in, arguments):
+    """Our block with the channels and repeats of the C2f that stands for it, and the parser's notes on it."""
+    default = Conv.default_act
+    Conv.default_act = stand_in.cv1.act  # a YAML may choose the activation; the parser has put the usual one back
+    try:
+        layer = block(stand_in.cv1.conv.in_channels, stand_in.cv2.conv.out_channels, len(stand_in.m), *arguments)
+    finally:
+        Conv.default_act = default
+    layer.i, layer.f, layer.type = stand_in.i, stand_in.f, f"{block.__module__}.{block.__name__}"
+    layer.np = parameters(layer)
+    return layer
+
+
+def _scale(d):
+    """The scale of a model YAML; where it holds one alone, that one, whatever the file is called."""
+    scales = d.get("scales") or {}
+    return next(iter(scales)) if len(scales) == 1 else d.get("scale")
+
+
+def _has_newer_head(d):
+    """Whether the model's family has the classification head of YOLO11 and later, in place of YOLOv8's.
+
+    The parser sees it by the blocks C3k2, A2C2f or C2fCIB, which ours may have replaced one and all.  So a YAML may say it
+    (`legacy: false`, as `model_yaml` writes); else the number in the file's name or the block C2PSA tells.
+    """
+    if "legacy" in d:
+        return not d["legacy"]
+    family = re.search(r"yolo(?:e-)?v?(\d+)", str(d.get("yaml_file", "")).rpartition("/")[2])
+    return bool(family and int(family[1]) >= 11) or any(row[2] == "C2PSA" for row in d["backbone"])
+
+
+def _print(rows, layers):
+    """The parser's table of a model, with our blocks in it; arguments as the YAML has them."""
+    LOGGER.info(f"\n{'':>3}{'from':>20}{'n':>3}{'params':>10}  {'module':<45}{'arguments':<30}")
+    for (source, _, _, arguments), layer in zip(rows, layers, strict=True):
+        repeats = len(layer.m) if isinstance(getattr(layer, "m", None), nn.ModuleList) else 1
+        LOGGER.info(f"{layer.i:>3}{source!s:>20}{repeats:>3}{layer.np:10.0f}  {layer.type:<45}{arguments!s:<30}")

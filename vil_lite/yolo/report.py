@@ -1,16 +1,17 @@
-"""Detections as one HTML file that needs nothing else: to be opened from a disk, sent by mail, kept beside the results.
+"""Chapter 17: detections as one HTML file that needs nothing else: opened from a disk, sent by mail, kept with results.
 
-    from vil_lite.yolo.report import report
-    report(YOLO("best.pt").predict("scenes/"), "report.html")
+from vil_lite.yolo.report import report
+report(YOLO("best.pt").predict("scenes/"), "report.html")
 """
 
 import base64
-import os
 from collections import Counter
 from html import escape
 from pathlib import Path
 
 import cv2
+
+from vil_lite._files import write
 
 STYLE = """
 body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -43,12 +44,7 @@ def report(results, path, title="Detections"):
         f"<h1>{escape(title)}</h1>\n<p>Images: {len(figures)}. Detections: {counts.total()}.</p>\n"
         f"{_table(('class', 'detections'), counts.most_common())}\n{''.join(figures)}</main>\n</body>\n</html>\n"
     )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write(path, page)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Average precision of resampled images, and intervals for the difference of two models.  numpy alone.
+"""Chapters 15 and 16: average precision of resampled images, and intervals for the difference of two models.
 
 A run is kept as what ultralytics' validator found on each image: N detections of score conf (N,), class pred_cls (N,) and
 tp (N, 10), whether each is right at IoU 0.50, 0.55, ... 0.95; image (N,), where it is; and of M true boxes their class
@@ -6,6 +6,8 @@ target_cls (M,) and target_image (M,).
 """
 
 import numpy as np
+
+from vil_lite.statistics import half_width, pooled_variance
 
 RECALLS = np.linspace(0, 1, 101)  # COCO's points of the precision-recall curve
 
@@ -17,7 +19,9 @@ def average_precisions(run, weights=None):
     """
     order = np.argsort(-run["conf"])
     image, label, tp = run["image"][order], run["pred_cls"][order], run["tp"][order].astype(float)
-    weights = np.ones(1 + int(max(run["target_image"].max(initial=0), image.max(initial=0)))) if weights is None else weights
+    weights = (
+        np.ones(1 + int(max(run["target_image"].max(initial=0), image.max(initial=0)))) if weights is None else weights
+    )
     times, truths = weights[image], weights[run["target_image"]]
     found = []
     for c in np.unique(run["target_cls"][truths > 0]):
@@ -51,17 +55,26 @@ def resampled_maps(models, images, resamples=300, seed=0):
     }
 
 
-def paired_difference(first, second, observed, level=0.95, seed=0):
-    """How much larger the mean mAP of `second` is than that of `first`, with a bootstrap interval over images and seeds.
+def paired_difference(first, second, first_runs, second_runs, spread=None, level=0.95, comparisons=1):
+    """How much larger the mean mAP of `second` is than that of `first`, with an interval for other images and other seeds.
 
-    first, second: (runs, resamples) from `resampled_maps`; paired by images.  observed: the difference on all images.
-    Returns {"difference", "low", "high", "share_above_0"}; the runs (seeds) of each model are drawn with replacement too,
-    independently: equal seeds of two architectures have nothing in common but the order of the images.
+    first, second: (runs, resamples) from `resampled_maps`; paired by images.   first_runs, second_runs: (runs,) mAP of each run
+    on all images.   spread: variance between seeds and its degrees of freedom (vil_lite.statistics.pooled_variance, over all
+    models of a comparison); None takes these two models.  With one run of each, the interval is one for these very weights: other
+    seeds are left out, and the result's "seeds" is None.   comparisons: how many differences are judged together.
+    Returns {"difference", "low", "high", "images", "seeds"}; the last two are the standard errors that either adds.
+
+    Seeds are not paired: equal seeds of two architectures have nothing in common but the order of the images.  The images'
+    part is the spread of the paired bootstrap, that of the seeds comes from `spread`: drawing three seeds with replacement
+    would show two thirds of how much seeds vary.
     """
-    rng, means = np.random.default_rng(seed), []
-    for values in (first, second):
-        runs = rng.integers(len(values), size=(values.shape[1], len(values)))
-        means.append(values[runs, np.arange(values.shape[1])[:, None]].mean(axis=1))
-    gap = means[1] - means[0]
-    low, high = np.quantile(gap, [(1 - level) / 2, (1 + level) / 2])
-    return {"difference": float(observed), "low": float(low), "high": float(high), "share_above_0": float((gap > 0).mean())}
+    images = float((second.mean(0) - first.mean(0)).var(ddof=1))
+    parts = [(images, first.shape[1] - 1)]
+    if spread is None and max(len(first_runs), len(second_runs)) > 1:
+        spread = pooled_variance([first_runs, second_runs])
+    if spread is not None:
+        parts.append((spread[0] * (1 / len(first_runs) + 1 / len(second_runs)), spread[1]))
+    observed = float(np.mean(second_runs) - np.mean(first_runs))
+    half = half_width(parts, level, comparisons)
+    errors = {"images": images**0.5, "seeds": parts[1][0] ** 0.5 if spread is not None else None}
+    return {"difference": observed, "low": observed - half, "high": observed + half, **errors}

@@ -1,22 +1,34 @@
-"""Settings under which ViL trains well in ultralytics, and the weights of a plain YOLOv8 as a start."""
+"""Chapters 14 and 15: settings under which ViL trains well in ultralytics, and a plain YOLO's weights as a start."""
 
+from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from torch import nn
 from ultralytics.nn import tasks
 
 
-def train_settings(batch=16, **changes):
-    """Arguments for YOLO(...).train() that suit gates, small data and a CPU; `changes` are added or take precedence."""
+def train_settings(batch=16, device=None, **changes):
+    """Arguments for YOLO(...).train() that suit gates and small data; `changes` are added or take precedence.
+
+    device: as for ultralytics, "cpu", 0, "0,1", ...; None is the GPU if there is one.  On a CPU the images are read by the
+    process that trains; on a GPU by 8 others, and bfloat16, where the GPU computes in it, halves the memory (the gates
+    stay in float32 or better).
+    """
+    gpu = torch.cuda.is_available() if device is None else str(device) not in ("cpu", "mps")
     return {
         "batch": batch,
         "nbs": batch,  # ultralytics otherwise gathers 64 images for one optimizer step: on small data, one step an epoch
         "optimizer": "AdamW",  # "auto" may choose an orthogonalising optimizer, which is not made for gates
         "lr0": 2e-3,
-        "warmup_bias_lr": 0.0,  # the default 0.1 would carry the forget gates' biases away in the first epoch
-        "amp": False,  # amp=True first downloads a model for a self-test
-        "workers": 0,
+        # An optimizer chosen by name keeps ultralytics' default, 0.1, which would carry the forget gates' biases away in the
+        # first epoch ("auto" sets 0 by itself).
+        "warmup_bias_lr": 0.0,
+        # amp=True would first download a model for a self-test; "bf16" needs none.
+        "amp": "bf16" if gpu and torch.cuda.is_bf16_supported() else False,
+        "workers": 8 if gpu else 0,
         "plots": False,
+        **({} if device is None else {"device": device}),
         **changes,
     }
 
@@ -44,13 +56,15 @@ def load_weights(model, source):
     model: a YOLO or its nn.Module.       source: a path to a .pt file, a YOLO, an nn.Module or a state dict.
     A file is read with restricted loading, which runs no code from it.  After this, YOLO(...).train() starts from these
     weights; set by hand, they would be lost, because the trainer builds the model anew.
-    Raises ValueError when not a single tensor fits.
+    Raises ValueError when the source cannot be read as a YOLO and when not a single tensor fits.
     """
     network = model if isinstance(model, nn.Module) and not hasattr(model, "ckpt") else model.model
     target, given = network.state_dict(), _state_dict(source)
     fits = {k: v for k, v in given.items() if k in target and v.shape == target[k].shape}
     if not fits:
-        raise ValueError("no tensor of the source has the name and shape of one in the model; is it a YOLOv8 of this scale?")
+        raise ValueError(
+            "no tensor of the source has the name and shape of one in the model; is it a YOLOv8 of this scale?"
+        )
     network.load_state_dict(fits, strict=False)
     if network is not model:
         model.ckpt = {"model": network}  # tells YOLO.train() that the weights of this object count
@@ -66,14 +80,21 @@ def _state_dict(source):
         return source.state_dict()
     if hasattr(source, "ckpt"):
         return source.model.state_dict()
-    checkpoint, _ = tasks.torch_safe_load(source, safe_only=True)
-    return (checkpoint.get("ema") or checkpoint["model"]).float().state_dict()
+    try:
+        checkpoint, _ = tasks.torch_safe_load(source, safe_only=True)
+        return (checkpoint.get("ema") or checkpoint["model"]).float().state_dict()
+    except Exception as error:
+        there = "is not a checkpoint of a YOLO" if Path(source).is_file() else "is not there"
+        raise ValueError(
+            f"source: {str(source)!r} {there} ({type(error).__name__}: {error}); name a .pt file that ultralytics wrote, "
+            "or pass a YOLO, an nn.Module or a state dict"
+        ) from error
 
 
 def _by_part(names):
     """Names counted by layer and part: model.6.m.0.norm.weight -> model.6.m.0"""
     counts = {}
     for name in names:
-        part = ".".join(name.split(".")[:4 if ".m." in name else 3])
+        part = ".".join(name.split(".")[: 4 if ".m." in name else 3])
         counts[part] = counts.get(part, 0) + 1
     return counts

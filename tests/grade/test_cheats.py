@@ -1,0 +1,285 @@
+"""Cheats and accidents, each against a real worker in a real sandbox: none scores, none reaches further than its own exercise."""
+
+import os
+from pathlib import Path
+
+import pytest
+from _class import RIGHT, needs_bwrap, notebook, plan, verdict, verdicts
+
+from vil_lite.grade import one
+
+pytestmark = needs_bwrap
+SHARE = "def loudness(n, share):\n    "
+
+# What a student may write into the function of an exercise, and what it is taken for.
+DEEDS = {
+    # endings
+    "exit at once": ("import os\n    os._exit(0)", "died"),
+    "exit as if done": ("raise SystemExit(0)", "wrong"),
+    "interrupt": ("raise KeyboardInterrupt", "wrong"),
+    "segmentation fault": ("import ctypes\n    ctypes.string_at(0)", "died"),
+    "abort": ("import os\n    os.abort()", "died"),
+    "kill everybody": ("import os\n    os.kill(-1, 9)", "wrong"),
+    # time
+    "a loop that catches everything": (
+        "while True:\n        try:\n            while True:\n                pass\n        except BaseException:\n            pass",
+        "time",
+    ),
+    "sleep": ("import time\n    time.sleep(1000)", "time"),
+    "a signal handler against the end": (
+        "import signal\n    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n    while True: pass",
+        "time",
+    ),
+    # means
+    "fork bomb": ("import os\n    while True:\n        os.fork()", "wrong"),
+    "thread left behind": (
+        "import threading\n    threading.Thread(target=lambda: [0 for _ in iter(int, 1)]).start()",
+        "wrong",
+    ),
+    "memory": ("x = []\n    while True:\n        x.append(bytearray(10**7))", "memory"),
+    "disk": ("i = 0\n    while True:\n        i += 1\n        open(f'/tmp/{i}', 'wb').write(bytes(10**7))", "wrong"),
+    "a large file": ("open('/tmp/x', 'wb').write(bytes(10**8))", "wrong"),
+    "megabytes of print": ("print('x' * 10**7)\n    return 0.0", "wrong"),
+    "a namespace of its own": ("import ctypes\n    return float(ctypes.CDLL(None).unshare(0x10000000) == 0)", "wrong"),
+    # the outside
+    "socket": ("import socket\n    socket.create_connection(('1.1.1.1', 53), 1)", "wrong"),
+    "write a file": ("open('/usr/x', 'w')", "wrong"),
+    "the teacher's home": (
+        "import os\n    return float(len(open(os.path.expanduser('~root/.bashrc')).read()))",
+        "wrong",
+    ),
+    # the wire
+    "half a message": ('shout(b\'{"do": "reply", \')\n    os._exit(0)', "died"),
+    "nonsense on the wire": ("return shout(b'right!\\n')\n    return 0.0", "look by hand"),
+    "deep JSON": ("return shout(b'[' * 10**5 + b'\\n')", "look by hand"),
+    "a message without an end": ("while True:\n        shout(b'x' * 60000)", "look by hand"),
+    "a number of a million digits": ("return shout(b'{\"id\": ' + b'9' * 10**6 + b'}\\n')", "look by hand"),
+    "a forged verdict": ('return shout(b\'{"do": "reply", "id": 2, "value": true}\\n\')', "look by hand"),
+    "a tensor that is none": (
+        'return shout(b\'{"do": "reply", "id": 2, "value": {"$": "tensor", "dtype": "float32", "shape": [9], "data": ""}}\\n\')',
+        "look by hand",
+    ),
+    "a pickle": ("import pickle\n    return pickle.dumps(print)", "wrong"),
+    # answers that lie
+    "equal to everything": ("return type('Liar', (), {'__eq__': lambda *_: True})()", "wrong"),
+    "a float that lies": (
+        "return type('Liar', (float,), {'__eq__': lambda *_: True, '__sub__': lambda *_: 0.0})(0)",
+        "wrong",
+    ),
+    "an endless list": ("x = []\n    x.append(x)\n    return x", "wrong"),
+    # the grader's side, from here
+    "the frames": (
+        "import sys\n    frame = sys._getframe()\n    while frame:\n        for x in list(frame.f_locals.values()):\n"
+        "            if isinstance(x, dict) and 'wanted' in x:\n                return x['wanted']\n        frame = frame.f_back\n    return 0.0",
+        "wrong",
+    ),
+    "the garbage collector": (
+        "import gc\n    for x in gc.get_objects():\n        if getattr(x, '__name__', '') == 'loudness' and x is not loudness:\n"
+        "            return x(n, share)\n    return 0.0",
+        "wrong",
+    ),
+    "any file with the answer": (
+        "import os\n    for at, below, files in os.walk('/'):\n        below[:] = [f for f in below if f not in ('usr', 'proc')]\n        if at.endswith('teach/checks') or at.endswith('vil_lite/grade'):\n"
+        "            return __import__('math').log(n * share / (1 - share))\n    return 0.0",
+        "wrong",
+    ),
+}
+SHOUT = """
+import os
+def shout(line):
+    for descriptor in range(3, 20):
+        try:
+            os.write(descriptor, line)
+        except OSError:
+            pass
+"""
+
+
+@pytest.mark.parametrize("name", DEEDS)
+def test_a_deed_earns_nothing_and_is_told_apart(name, tmp_path):
+    deed, status = DEEDS[name]
+    seconds = 2 if status == "time" else 60
+    got = verdict(tmp_path, (SHOUT if "shout" in deed else "") + SHARE + deed, seconds=seconds)
+    assert got["status"] == status, got["message"]
+    assert got["points"] == 0
+
+
+PATCHES = """
+import torch, sys
+import vil_lite.teach.checks as checks
+from vil_lite.teach.checks import ch03
+torch.allclose = torch.equal = lambda *a, **k: True
+torch.Tensor.__eq__ = lambda *a: True
+ch03.check_recall = ch03.compare = checks.close = lambda *a, **k: True
+ch03.recall = ch03.interference = lambda *a: 0
+class Liar(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return True
+def recall(q, k, v):
+    return torch.zeros(len(q), v.shape[1]).as_subclass(Liar)
+def interference(k, v):
+    return ch03.recall
+def covariance(C, k_sum, v_sum, N):
+    return ch03.recall(k_sum[None], k_sum[None], v_sum[None])
+def overwrite(C, k, v):
+    return torch.zeros(2**40 // 2**20, 2**20)[:1].expand(2**20, 2**20)
+"""
+
+
+def test_patched_comparisons_and_lying_tensors_earn_nothing_in_one_worker(tmp_path):
+    got = verdicts(tmp_path, PATCHES, text='exercises = ["3.1", "3.2", "3.3", "3.5"]', seconds=60)
+    assert [(one["status"], one["points"]) for one in got[:3]] == [("wrong", 0)] * 3, got
+    assert got[3]["points"] == 0 and got[3]["status"] in ("wrong", "memory", "look by hand"), got[3]
+
+
+STOLEN = """
+import functools, gc, importlib, inspect, sys, torch
+import vil_lite.teach.checks.ch03 as module
+from vil_lite.teach.checks import ch03
+from vil_lite.teach.checks.ch03 import recall as theirs
+recall = functools.partial(theirs)
+def interference(k, v):
+    return getattr(importlib.import_module("vil_lite.teach.checks." + "ch03"), "inter" + "ference")(k, v)
+class covariance(type("Wrap", (), {"__call__": lambda self, *a: vars(module).get("covariance", module.covariance)(*a)})):
+    pass
+covariance = covariance()
+def step(*a):
+    raise ValueError("source: " + inspect.getsource(ch03.recall))
+def overwrite(*a):
+    [sys.modules.pop(m) for m in list(sys.modules) if m.startswith("vil_lite")]
+    return importlib.import_module("vil_lite.teach.checks.ch03").overwrite(*a)
+"""
+LATER = """
+import inspect
+from vil_lite.teach.checks import ch02
+def loudness(n, share):
+    return ch02.loudest.__func__(n) if hasattr(ch02.loudest, "__func__") else ch02.deaf_for(n, share)
+def deaf_for(loudness, f):
+    found = [x for name in ("__code__", "__globals__", "__wrapped__", "__closure__", "reference", "_body", "outcome", "mistakes")
+             for x in [getattr(ch02.loudness, name, None), getattr(ch02.check_deaf_for, name, None)] if callable(x)]
+    return [x(loudness, f) for x in found][0] if found else 0.0
+def loudest(dtype):
+    return len(inspect.getsource(ch02))
+"""
+
+
+def test_no_way_to_its_own_reference(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "later").mkdir()
+    got = verdicts(tmp_path / "own", STOLEN, text='chapters = ["ch03"]', seconds=60)
+    got += verdicts(tmp_path / "later", LATER, text='exercises = ["2.1", "2.2", "2.3"]', seconds=60)
+    assert [(one["status"], one["points"]) for one in got] == [("wrong", 0)] * 8, got
+    refused = [one["number"] for one in got if "is not lent out here" in one["message"]]
+    assert refused == ["3.1", "3.2", "3.3", "2.1"], got
+    assert "TypeError" in got[3]["message"] and "TypeError" in got[7]["message"]  # a stand-in has no source
+
+
+def test_a_reference_of_an_earlier_exercise_is_lent(tmp_path):
+    cell = "from vil_lite.teach.checks import ch03\ndef interference(k, v):\n    return (ch03.recall(k, k, v) - v).square().sum() / v.square().sum()"
+    got = verdict(tmp_path, "import torch", cell, text='exercises = ["3.2"]', seconds=60)
+    assert got["status"] == "right", got["message"]
+
+
+def test_a_death_costs_one_exercise(tmp_path):
+    killer = "import os\ndef loudness(n, share):\n    os._exit(0)\ndef loudest(dtype):\n    import torch\n    return torch.finfo(dtype).max.__class__(__import__('math').log(torch.finfo(dtype).max))"
+    got = verdicts(tmp_path, killer, text='exercises = ["2.1", "2.3"]', seconds=60)
+    assert [one["status"] for one in got] == ["died", "right"], got
+
+
+def test_an_assignment_that_kills_costs_only_those_who_need_it(tmp_path):
+    cells = ["import os\nx = os._exit(0)", "def loudness(n, share):\n    return x", "import math\ndef one(): pass"]
+    cells += ["import math, torch\ndef loudest(dtype):\n    return math.log(torch.finfo(dtype).max)"]
+    text = 'exercises = ["2.1", "2.2", "2.3"]'
+    got = verdicts(tmp_path, *cells, text=text, seconds=60)
+    assert [one["status"] for one in got] == ["died", "not attempted", "right"], got
+
+
+def test_nothing_that_trains_is_run(tmp_path):
+    assert (
+        verdict(tmp_path, "while True:\n    pass", "import time\ntime.sleep(100)", "h = time.sleep(100)", RIGHT)[
+            "status"
+        ]
+        == "right"
+    )
+
+
+@pytest.mark.parametrize(
+    ("cells", "status", "told"),
+    [
+        (["%matplotlib inline\n!pip install x\nimport math", RIGHT + "\nmath.log?"], "right", ""),
+        (["%%bash\nrm -rf /", RIGHT], "right", ""),
+        (["1 / 0", "undefined = nothing", RIGHT], "right", ""),
+        (["def broken(:\n", RIGHT], "right", ""),
+        ([RIGHT, SHARE + "return 1 +"], "wrong", "the cell is no Python"),
+        ([RIGHT, SHARE.replace("share)", "share=nothing)") + "return 1"], "wrong", "NameError"),
+        ([RIGHT, 'def loudness(n, share):\n    raise NotImplementedError("your turn")'], "not attempted", ""),
+        (["x = 1"], "not attempted", ""),
+        ([SHARE + "return math.log(2)"], "wrong", "NameError: name 'math' is not defined, in line 2"),
+        (["import math\nloudness = lambda n, share: math.log(n * share / (1 - share))"], "right", ""),
+    ],
+)  # fmt: skip
+def test_what_counts_of_a_notebook(cells, status, told, tmp_path):
+    got = verdict(tmp_path, *cells)
+    assert got["status"] == status, got
+    assert told in got["message"]
+
+
+def test_counting_the_calls_does_not_help_a_test_of_equality(tmp_path):
+    counting = (
+        "import torch\ncalls = 0\ndef agree(form, reference):\n    global calls\n    calls += 1\n    return calls <= 3"
+    )
+    got = verdict(tmp_path, counting, text='exercises = ["4.5"]', seconds=60)
+    assert got["status"] in ("wrong", "near miss") and got["points"] == 0, got
+
+
+def test_the_sandbox_holds_no_check_no_grader_and_no_file_of_the_teacher(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the class seed")
+    look = (
+        "import os\ndef loudness(n, share):\n    found = []\n    for at, below, files in os.walk('/'):\n"
+        "        below[:] = [f for f in below if f not in ('usr', 'proc', 'lib', 'torch')]\n"
+        "        found += [os.path.join(at, f) for f in files]\n"
+        "    raise ValueError(' '.join(f for f in found if 'vil_lite' in f or 'secret' in f)[:1900])"
+    )
+    told = verdict(tmp_path, look)["message"]
+    assert "/student/library/vil_lite/mlstm.py" in told
+    assert "checks" not in told and "secret.txt" not in told and "vil_lite/grade" not in told
+
+
+def test_the_worker_is_no_root(tmp_path):
+    told = verdict(tmp_path, "import os\ndef loudness(n, share):\n    raise ValueError(f'user {os.getuid()}')")[
+        "message"
+    ]
+    assert f"user {os.getuid() or 65534}" in told
+
+
+def test_nothing_of_a_worker_is_left(tmp_path):
+    verdict(tmp_path, SHARE + "import os\n    os.setsid()\n    while True: pass", seconds=1)
+    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"/student/worker/worker.py" in _read(p) and _child(p)]
+    assert not left
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _child(path):
+    """Is it a process that this one has started?"""
+    try:
+        status = (path.parent / "status").read_text()
+    except OSError:
+        return False
+    return f"PPid:\t{os.getpid()}\n" in status
+
+
+def test_a_check_that_fails_itself_is_looked_at_by_hand(tmp_path, monkeypatch):
+    known = one.assignments.catalogue()
+    monkeypatch.setattr(known["2.1"], "outcome", lambda *_: 1 / 0)
+    monkeypatch.setattr(one.assignments, "catalogue", lambda: known)
+    (tmp_path / "a.ipynb").write_text(notebook(RIGHT))
+    got = one.grade(plan(tmp_path), tmp_path / "a.ipynb")["verdicts"][0]
+    assert got["status"] == "look by hand" and "ZeroDivisionError" in got["message"]

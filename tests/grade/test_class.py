@@ -1,0 +1,176 @@
+"""A class through the command line: a row for everybody, nothing that runs in a page, and a run that is killed goes on."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from _class import RIGHT, needs_bwrap, notebook, plan
+
+from vil_lite.grade import report, run
+from vil_lite.grade.__main__ import UNSAFE
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = "<script>alert(1)</script>"
+BOOK = """
+import torch
+def exclusive_log_decay(i, f):
+    F = torch.nn.functional.logsigmoid(f).cumsum(0)
+    return (F[:, None] - F + i).masked_fill(torch.ones(len(i), len(i)).triu(1).bool(), -torch.inf)
+"""  # chapter 4's own answer, handed in for its exam variant
+EXAM = BOOK.replace("(F[:, None] -", "((F - torch.nn.functional.logsigmoid(f))[:, None] -").replace(
+    "triu(1)", "triu(0)"
+)
+INFECT = """
+import os, sys
+def loudness(n, share):
+    for path in ("/tmp/answer", "/student/library/vil_lite/answer", "/dev/shm/answer", os.path.expanduser("~/answer")):
+        try:
+            open(path, "w").write("math.log(n * share / (1 - share))")
+        except OSError:
+            pass
+    os._exit(0)
+"""
+INFECTED = """
+import math, os
+def loudness(n, share):
+    for path in ("/tmp/answer", "/student/library/vil_lite/answer", "/dev/shm/answer", os.path.expanduser("~/answer")):
+        if os.path.exists(path):
+            return eval(open(path).read())
+    return math.log(share / (1 - share))
+"""
+CLASS = {
+    "right.ipynb": RIGHT + EXAM,
+    "near.ipynb": INFECTED + BOOK,
+    f"{SCRIPT[:8]}&.ipynb": f"def loudness(n, share):\n    raise ValueError('{SCRIPT}')",
+    "=cmd.ipynb": INFECT,
+}
+
+
+def command(folder, *more):
+    return [sys.executable, "-m", "vil_lite.grade", "assignment.toml", "class", "out", *more]
+
+
+def started(folder, *more, **options):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command(folder, *more),
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    plan(tmp_path, 'exercises = ["2.1"]\nexams = ["ch04"]\nnear_miss_half = true', seconds=20)
+    (tmp_path / "class").mkdir()
+    for name, cell in CLASS.items():
+        (tmp_path / "class" / name).write_text(notebook(cell))
+    return tmp_path
+
+
+def results(folder):
+    with open(folder / "out" / "grades.csv", newline="") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+@needs_bwrap
+def test_a_class_that_is_killed_and_goes_on(folder):
+    first = started(folder, "--jobs", "2", start_new_session=True)
+    path = folder / "out" / "results.jsonl"
+    while not path.is_file() and first.poll() is None:
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    with open(path, "a") as file:
+        file.write('{"key": "half a li')  # as if it had been cut off in the middle
+    before = {row["name"] for row in run.stored(folder / "out")}
+    assert 1 <= len(before) < len(CLASS)
+
+    second = started(folder)
+    said, told = second.communicate()
+    assert second.returncode == 0, told
+    assert f"{len(CLASS)}/{len(CLASS)}" in told and not any(
+        f"  {name}\n" in told for name in before
+    )  # not graded again
+    assert len(run.stored(folder / "out")) == len(CLASS)
+    rows = results(folder)
+    status = {name: (row["2.1 status"], row["exam 4 status"], row["points"]) for name, row in rows.items()}
+    assert status == {
+        "right.ipynb": ("right", "right", "2"),
+        "near.ipynb": ("near miss", "near miss", "1"),
+        "<script>&.ipynb": ("wrong", "not attempted", "0"),
+        "'=cmd.ipynb": ("died", "not attempted", "0"),
+    }
+    assert rows["near.ipynb"]["2.1 mistake"].startswith("the others are forgotten")
+    assert rows["near.ipynb"]["exam 4 mistake"].startswith("this is the book's own convention")
+    for page in [*(folder / "out" / "feedback").iterdir(), folder / "out" / "class.html"]:
+        assert "<script" not in page.read_text()
+    assert "seed=" not in (folder / "out" / "grades.csv").read_text()
+
+
+def row(name="a", **verdict):
+    given = {"number": "2.1", "status": "right", "points": 1.0, "mistake": "", "message": "", "seconds": 0.1} | verdict
+    return {"name": name, "notes": [], "versions": "v", "claims": "", "verdicts": [given]}
+
+
+def test_reports_escape_and_warn(tmp_path):
+    rows = [row("=1+1", status="wrong", points=0.0, message=f"{SCRIPT}\n@SUM(A1)"), row("../../x")]
+    report.write(plan(tmp_path), rows, tmp_path / "out", UNSAFE)
+    pages = list((tmp_path / "out").rglob("*.html"))
+    assert len(pages) == 3 and all(p.is_relative_to(tmp_path / "out") for p in pages)
+    for page in pages:
+        assert UNSAFE in page.read_text() and "<script" not in page.read_text()
+    table = (tmp_path / "out" / "grades.csv").read_text()
+    assert "'=1+1" in table and UNSAFE in table
+
+
+@pytest.mark.parametrize("cell", ["=1+1", "+1+1", "@SUM(A1)", "-1+1", "|x", "\t=1", "\n=1"])
+def test_no_cell_is_a_formula(cell):
+    assert report.harmless(cell).startswith("'")
+
+
+def test_a_mistake_is_counted_for_the_next_lecture(tmp_path):
+    rows = [row(str(n), status="near miss", points=0.5, mistake="the sign is wrong") for n in range(3)]
+    page = report.class_page(plan(tmp_path), rows, "")
+    assert "<td>3</td><td>2.1</td><td>the sign is wrong</td>" in page
+
+
+def test_a_dead_grader_still_gives_a_row(tmp_path):
+    one = plan(tmp_path)
+    got = run.grade_one("no such file", one, tmp_path / "a.ipynb", False)
+    assert [v["status"] for v in got["verdicts"]] == ["look by hand"] and "the grader ended" in got["notes"][0]
+    assert json.dumps(got)
+
+
+def test_without_bubblewrap_it_refuses_and_says_what_to_do(folder, tmp_path):
+    (tmp_path / "bin").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PATH": str(tmp_path / "bin")}
+    done = subprocess.run(command(folder), cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and "bubblewrap (bwrap) is not installed" in done.stderr and "WSL 2" in done.stderr
+    assert not (folder / "out").exists()
+
+
+def test_otter_gets_a_test_for_each_exercise(tmp_path):
+    plan(tmp_path)
+    arguments = [
+        sys.executable,
+        "-m",
+        "vil_lite.grade",
+        str(tmp_path / "assignment.toml"),
+        "--otter",
+        str(tmp_path / "otter"),
+    ]
+    subprocess.run(arguments, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    text = (tmp_path / "otter" / "tests" / "q2_1.py").read_text()
+    compile(text, "q2_1.py", "exec")
+    assert "not protection" in text and "not protection" in (tmp_path / "otter" / "README.md").read_text().lower()

@@ -1,0 +1,82 @@
+"""python -m vil_lite.grade ASSIGNMENT.toml SUBMISSIONS/ OUT/ [--jobs N] [--only NAME] [--again] [--unsafe]
+python -m vil_lite.grade ASSIGNMENT.toml --otter FOLDER
+
+ASSIGNMENT is a file, or one of the ready ones: part1, part2, part3.  SUBMISSIONS holds a notebook, a folder or a zip for
+each student.  OUT gets grades.csv, class.html, a page of feedback for each student and results.jsonl, with which a run
+that was interrupted goes on.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from . import assignment as assignments
+from . import otter, report
+from .run import run
+from .sandbox import NoSandbox, check_sandbox
+
+UNSAFE = "UNSAFE: graded without a sandbox; a submission could have changed its grade, this one and any file"
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m vil_lite.grade", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("assignment", help="a TOML file, or part1, part2, part3")
+    parser.add_argument("submissions", type=Path, nargs="?", help="folder with one entry a student")
+    parser.add_argument("out", type=Path, nargs="?", help="folder for the results; made if missing")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="submissions at a time (all cores)")
+    parser.add_argument("--only", metavar="NAME", help="grade this one submission")
+    parser.add_argument("--again", action="store_true", help="grade anew what is graded already")
+    parser.add_argument("--unsafe", action="store_true", help="without a sandbox; only for code that you have read")
+    parser.add_argument("--otter", type=Path, metavar="FOLDER", help="write tests for Otter-Grader, and grade nothing")
+    given = parser.parse_args(arguments)
+    try:
+        plan = assignments.read(given.assignment)
+        if given.otter:
+            otter.write(plan, given.otter)
+            return 0
+        if not given.submissions or not given.out:
+            parser.error("a folder of submissions and a folder for the results are wanted")
+        if not given.submissions.is_dir():
+            parser.error(f"there is no folder {given.submissions}")
+        if plan.seed == assignments.PUBLIC_SEED:
+            print(
+                f"Note: {given.assignment} has the seed that everybody can read; "
+                "for your class, copy the file and change its line `seed`",
+                file=sys.stderr,
+            )
+        if given.unsafe:
+            print(UNSAFE, file=sys.stderr)
+        else:
+            check_sandbox()
+
+        def say(line: str) -> None:
+            print(
+                f"\r{line:<80}" if sys.stderr.isatty() else line,
+                end="" if sys.stderr.isatty() else "\n",
+                file=sys.stderr,
+            )
+
+        rows = run(
+            str(given.assignment),
+            plan,
+            given.submissions,
+            given.out,
+            given.jobs,
+            given.only,
+            given.again,
+            given.unsafe,
+            say,
+        )
+    except (ValueError, NoSandbox, BlockingIOError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    report.write(plan, rows, given.out, UNSAFE if given.unsafe else "")
+    print(report.summary(plan, rows, given.out))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -51,7 +51,7 @@ def static(shown, monkeypatch):
     def call(*args, **options):
         shown.clear()
         assert teach.explore(*args, **options) is None
-        ((bundle,), how), = shown
+        (((bundle,), how),) = shown
         assert how == {"raw": True}
         return bundle["text/html"], bundle["text/plain"]
 

@@ -14,6 +14,7 @@ from vil_lite import teach
 def glued(monkeypatch):
     import myst_nb
 
+    monkeypatch.setenv("VIL_STATIC", "1")
     seen = {}
     monkeypatch.setattr(myst_nb, "glue", lambda name, value, display: seen.__setitem__(name, value))
     return seen
@@ -29,21 +30,20 @@ def test_scalars_reach_the_prose_as_plain_numbers(glued):
     assert torch.equal(glued["d"], torch.arange(3))
 
 
-def test_without_myst_nb_glue_does_nothing_or_prints(monkeypatch, capsys):
+def test_a_readers_notebook_shows_name_and_value(monkeypatch, capsys):
+    monkeypatch.delenv("VIL_STATIC", raising=False)
     monkeypatch.setitem(sys.modules, "myst_nb", None)
-    teach.glue("accuracy", 0.9)
-    assert capsys.readouterr().out == ""
-    teach.glue("accuracy", 0.9, display=True)
-    assert capsys.readouterr().out == "accuracy: 0.9\n"
+    teach.glue("accuracy", torch.tensor(0.98766))
+    teach.glue("words", "three of five")
+    assert capsys.readouterr().out == "accuracy = 0.9877\nwords = three of five\n"
 
 
-def test_result_is_found_from_a_folder_of_the_book(tmp_path, monkeypatch):
-    monkeypatch.delenv("VIL_RESULTS", raising=False)
-    (tmp_path / "book" / "results").mkdir(parents=True)
-    (tmp_path / "book" / "part1").mkdir()
-    (tmp_path / "book" / "results" / "speed.json").write_text(json.dumps({"seconds": 2}))
-    monkeypatch.chdir(tmp_path / "book" / "part1")
+def test_a_missing_file_is_told_with_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("VIL_RESULTS", str(tmp_path))
+    (tmp_path / "speed.json").write_text(json.dumps({"seconds": 2}))
     assert teach.result("speed") == {"seconds": 2}
+    with pytest.raises(FileNotFoundError, match="table.csv is not in .*, which holds speed.json"):
+        teach.data_file("table.csv")
 
 
 def test_missing_result_names_the_command(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 DRAW = """\
 import matplotlib.pyplot as plt, torch
 from vil_lite import teach
-from vil_lite.teach.checks._base import compare, exercise
+from vil_lite.teach.checks._base import exercise
 run = teach.setup(seed=0)
 
 def draw(n):
@@ -16,13 +16,19 @@ def draw(n):
     return fig"""
 EXPLORE = 'teach.explore(draw, alt="a line", caption="A line", n=[1, 2, 3])'
 CHECK = """\
-@exercise("squares")
-def check(student, rng):
-    compare(student, lambda a: a * a, {"a": rng.normal(3, 4)}, diagnose={"this is the double": lambda a: 2 * a})"""
-STUB = "def square(a):\n    raise NotImplementedError('your turn')\n\ncheck(square)"
-WRONG = "check(lambda a: a ** 3)"
-DOUBLE = "check(lambda a: 2 * a)"
-RIGHT = "check(lambda a: a ** 2)"
+def book(a):
+    return a * a
+
+@exercise("0.1", "squares", book, mistakes={"this is the double": lambda a: 2 * a}, function="square")
+def check(rng):
+    return {"a": rng.normal(3, 4)}
+
+three = torch.tensor(3.0)"""
+ANSWER = "def square(a):\n    {}\n\nsquare = check(square)\nprint(float(square(three)))"
+STUB = ANSWER.format("raise NotImplementedError('your turn')")
+WRONG = ANSWER.format("return a ** 3")
+DOUBLE = ANSWER.format("return 2 * a")
+RIGHT = ANSWER.format("return a ** 2 + 0 * three")
 
 
 @pytest.fixture(scope="module", params=["0", "1"], ids=["live", "static"])
@@ -47,19 +53,33 @@ def test_explore_shows_one_thing(outputs):
         assert shown.data["text/html"].startswith('<figure class="vl-explore"')
 
 
-def test_checks_print_one_line(outputs):
-    assert [o.text for o in outputs[STUB]] == ["Not attempted yet: squares\n"]
-    assert [o.text for o in outputs[RIGHT]] == ["✓ squares\n"]
+def text(outputs) -> str:
+    return "".join(o.text for o in outputs if o.output_type == "stream")
+
+
+def test_the_page_goes_on_with_the_readers_function_or_the_books_and_says_which(outputs):
+    if outputs["static"]:
+        assert text(outputs[RIGHT]) == "✓ squares\n9.0\n"
+        assert text(outputs[STUB]) == "Not attempted yet: squares\n9.0\n"
+        return
+    assert text(outputs[RIGHT]) == "✓ squares; the page goes on with your `square`\n9.0\n"
+    assert "Not attempted yet: squares" in text(outputs[STUB])
+    for cell in (STUB, WRONG, DOUBLE):
+        assert "Stuck? The page goes on with the book's `square`.\n9.0\n" in text(outputs[cell])
 
 
 def test_a_wrong_answer_gives_a_message_and_no_traceback(outputs):
-    (error,) = outputs[DOUBLE]
-    assert error.ename == "CheckFailed"
-    (line,) = error.traceback
-    assert line.startswith("✗ squares: this is the double.")
+    """To a reader; the build of the book stops."""
+    if outputs["static"]:
+        (error,) = outputs[DOUBLE]
+        (line,) = error.traceback
+        assert error.ename == "CheckFailed" and line.startswith("✗ squares: this is the double.")
+    else:
+        told = [o.text for o in outputs[DOUBLE] if o.output_type == "stream" and o.name == "stderr"]
+        assert len(told) == 1 and told[0].startswith("✗ squares: this is the double.")
 
 
 def test_an_unexplained_wrong_matrix_is_drawn_beside_the_right_one(outputs):
-    figure, error = outputs[WRONG]
+    figure, *_ = outputs[WRONG]
     assert "image/png" in figure.data and "reference" in figure.metadata["image/png"]["alt"]
-    assert "is off by up to" in error.evalue
+    assert outputs["static"] or "is off by up to" in text(outputs[WRONG])

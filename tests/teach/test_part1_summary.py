@@ -20,7 +20,9 @@ def listings():
     return space
 
 
-@pytest.mark.parametrize(("name", "options"), [("recurrent", []), ("parallel", []), *(("chunkwise", [L]) for L in (1, 7, 30))])
+@pytest.mark.parametrize(
+    ("name", "options"), [("recurrent", []), ("parallel", []), *(("chunkwise", [L]) for L in (1, 7, 30))]
+)
 @pytest.mark.parametrize("louder", [-5, 0, 5])
 def test_a_listing_is_the_library(listings, name, options, louder):
     g = torch.Generator().manual_seed(0)

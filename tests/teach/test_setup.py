@@ -2,19 +2,21 @@
 
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
+import _browser
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 
 from vil_lite import teach
-from vil_lite.teach.setup_cell import REPOSITORY, SETUP_CELL, SETUP_CELL_YOLO, TAG
+from vil_lite.teach.setup_cell import REPOSITORY, REVISION, setup_cell
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,19 +117,36 @@ def test_curves_are_labelled_and_told_apart_without_colour():
 
 
 def test_the_cell_is_short_and_runs_where_the_library_is_installed():
-    for cell in (SETUP_CELL, SETUP_CELL_YOLO):
-        assert len(cell.splitlines()) <= 12
-        assert max(map(len, cell.splitlines())) <= 120
-        exec(compile(cell, "set-up", "exec"), {})
+    for chapter in (1, 11, 17, "P1"):
+        lines = setup_cell(chapter).splitlines()
+        assert len(lines) <= 26 and max(map(len, lines)) <= 80
+    exec(compile(setup_cell(17), "set-up", "exec"), {})
 
 
-def test_the_cell_names_the_books_repository_and_this_version():
-    import importlib.metadata
+def test_the_cell_names_the_books_repository_and_a_version_that_exists():
+    """The branch, or the tag of this version, and then only if the tag is there; see "A release" in CONTRIBUTING.md."""
+    version = re.search(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)[1]
+    assert f"version: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"/archive/{REVISION}.zip" in setup_cell(1)
+    if REVISION != "main":
+        assert REVISION == f"v{version}"
+        tags = subprocess.run(["git", "tag"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+        assert REVISION in tags
+    assert f"url: {REPOSITORY}\n" in (ROOT / "_config.yml").read_text(encoding="utf-8")
 
-    assert f"git+{REPOSITORY}@{TAG}" in SETUP_CELL
-    assert TAG == "v" + importlib.metadata.version("vil-lite")
-    config = (ROOT / "_config.yml").read_text(encoding="utf-8")
-    assert f"url: {REPOSITORY}\n" in config
+
+def test_every_chapter_gets_what_it_imports():
+    """Of what the set-up cell can install, nothing that the code of a chapter names is missing from its cell."""
+    import nb
+
+    known = set(re.findall(r'"(\w+)": "', setup_cell(17)))
+    for path in nb.chapters():
+        code = "\n".join(c.source for c in nb.read(path).cells if c.cell_type == "code" and "setup" not in nb.tags(c))
+        named = set(re.findall(r"^\s*(?:import|from) (\w+)", code, re.M)) & known
+        if "vil_lite.yolo" in code:
+            named.add("ultralytics")
+        cell = setup_cell(nb.chapter_number(path))
+        assert not [name for name in named if f'"{name}": ' not in cell], path.name
 
 
 @pytest.fixture(scope="module")
@@ -136,23 +155,28 @@ def bare(tmp_path_factory):
     root = tmp_path_factory.mktemp("bare")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", root / "venv"], check=True)
     python = root / "venv" / "bin" / "python"
-    inside = subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True)
+    inside = subprocess.check_output(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+    )
     # A plain path in a .pth file makes our packages importable without running *their* .pth files, one of which is
     # the editable install of vil_lite.
     Path(inside.strip(), "torch_from_outside.pth").write_text(sysconfig.get_path("purelib") + "\n")
     sources = root / "sources"  # a copy: setuptools leaves a build folder beside what it builds
     shutil.copytree(ROOT / "vil_lite", sources / "vil_lite")
-    for name in ("pyproject.toml", "README.md"):
+    shutil.copytree(ROOT / "book" / "results", sources / "book" / "results")
+    for name in ("pyproject.toml", "setup.py", "README.md"):
         shutil.copy(ROOT / name, sources)
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", root, sources], check=True
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", root, sources],
+        check=True,
     )
     (wheel,) = root.glob("*.whl")
     return python, wheel
 
 
 def run_bare(python, code, source):
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"VIL_LITE_SOURCE": str(source)}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment |= {"VIL_LITE_SOURCE": str(source), "PIP_RETRIES": "0", "PIP_NO_INDEX": "1"}
     return subprocess.run(
         [python, "-c", code], capture_output=True, text=True, cwd=Path(python).parent, env=environment
     )
@@ -162,21 +186,64 @@ def test_the_cell_installs_the_library_beside_the_torch_that_is_there(bare):
     python, wheel = bare
     missing = run_bare(python, "import torch\nimport vil_lite", wheel)
     assert "No module named 'vil_lite'" in missing.stderr
-    # A source that does not exist: one helpful line, no traceback.
-    failed = run_bare(python, SETUP_CELL, wheel.with_name("none.whl"))
-    assert failed.returncode == 1 and "Could not install vil_lite from" in failed.stderr.splitlines()[-1]
-    code = SETUP_CELL + "\nimport torch, vil_lite\nprint(torch.__file__, vil_lite.__file__)"
+    code = (
+        setup_cell(3)
+        + """
+import torch, vil_lite
+from vil_lite import teach
+print(torch.__file__, vil_lite.__file__)
+print(teach.data_file("10_table1.csv"), len(teach.result("ch03_recall")["seeds"]))
+"""
+    )
     done = run_bare(python, code, wheel)
     assert done.returncode == 0, done.stderr
-    where_torch, where_library = done.stdout.split()
+    where_torch, where_library, table, seeds = done.stdout.split()[-4:]
     assert where_torch == torch.__file__
     assert Path(where_library).is_relative_to(Path(python).parents[1])
     site = Path(where_library).parents[1]
     assert not (site / "torch").exists() and not (site / "numpy").exists()
+    assert Path(table).is_relative_to(site) and int(seeds) > 0
+    carried = {path.name for path in (site / "vil_lite" / "teach" / "results").iterdir()}
+    assert carried == {path.name for path in (ROOT / "book" / "results").iterdir()}
+    assert wheel.stat().st_size < 10 * 2**20
+
+
+def test_a_missing_network_and_a_missing_version_are_told_apart(bare):
+    """The cell's own lines, in a process where vil_lite is not to be found; a server that has nothing, and none at all."""
+    python, _ = bare
+    code = "import sys; sys.path = [p for p in sys.path if p]\n" + setup_cell(3).replace(
+        'importlib.util.find_spec("vil_lite") is None', "True"
+    )
+    with _browser.served(Path(python).parent) as address:
+        failed = run_bare(python, code, f"{address}/main.zip")
+        assert failed.returncode == 1 and "There is no such version: cannot install" in failed.stderr
+    failed = run_bare(python, code, f"{address}/main.zip")
+    assert failed.returncode == 1 and "Is the network there?: cannot install" in failed.stderr
+
+
+def test_a_checkout_around_the_notebook_is_used(bare, tmp_path):
+    python, _ = bare
+    (tmp_path / "student").mkdir()
+    (tmp_path / "vil_lite").mkdir()
+    (tmp_path / "vil_lite" / "__init__.py").write_text("here = True\n")
+    code = setup_cell(3) + "\nimport vil_lite\nprint(vil_lite.here)"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [python, "-c", code], capture_output=True, text=True, cwd=tmp_path / "student", env=environment
+    )
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_the_core_imports_torch_and_nothing_that_only_notebooks_need():
     code = "import sys, vil_lite.mlstm, vil_lite.block, vil_lite.model, vil_lite.checkpoints\nprint(*sys.modules)"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert "torch" in loaded
-    assert not loaded & {"matplotlib", "IPython", "ipywidgets", "sklearn", "ultralytics", "accelerate", "vil_lite.teach"}
+    assert not loaded & {
+        "matplotlib",
+        "IPython",
+        "ipywidgets",
+        "sklearn",
+        "ultralytics",
+        "accelerate",
+        "vil_lite.teach",
+    }

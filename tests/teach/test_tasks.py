@@ -38,7 +38,11 @@ def test_parity_counts_the_ones():
 
 @pytest.mark.parametrize("task", [nearest_neighbour, recall, parity])
 def test_the_generator_decides_and_sizes_are_checked(task):
-    first, again, other = task(2, 5, generator=generator(1)), task(2, 5, generator=generator(1)), task(2, 5, generator=generator(2))
+    first, again, other = (
+        task(2, 5, generator=generator(1)),
+        task(2, 5, generator=generator(1)),
+        task(2, 5, generator=generator(2)),
+    )
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1]) and not torch.equal(first[0], other[0])
     with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
         task(0, 5)
@@ -68,3 +72,17 @@ def test_train_learns():
     assert train(model, draw, squared_error, steps=200, lr=0.05) is model
     inputs, targets = draw()
     assert squared_error(model(inputs), targets) < 1e-3 < before
+
+
+def test_training_moves_the_model_and_each_batch_to_the_device_and_tries_to_bring_the_model_back():
+    """Nothing can be copied back from the device "meta", and PyTorch says so: by then the training is over."""
+    seen = []
+
+    def error(outputs, targets):
+        seen.append((outputs.device.type, targets.device.type))
+        return squared_error(outputs, targets)
+
+    model = nn.Linear(2, 1)
+    with pytest.raises(NotImplementedError, match="meta"):
+        train(model, lambda: nearest_neighbour(2, 3), error, steps=2, lr=0.1, device="meta")
+    assert seen == [("meta", "meta")] * 2

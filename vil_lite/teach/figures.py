@@ -8,8 +8,14 @@ import numpy as np
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), its yellow left out: it is too faint for lines on white.
 colors = SimpleNamespace(
-    blue="#0072B2", orange="#D55E00", green="#009E73", purple="#CC79A7", sky="#56B4E9", amber="#E69F00",
-    black="#1A1A1A", grey="#6B6B6B",
+    blue="#0072B2",
+    orange="#D55E00",
+    green="#009E73",
+    purple="#CC79A7",
+    sky="#56B4E9",
+    amber="#E69F00",
+    black="#1A1A1A",
+    grey="#6B6B6B",
 )
 colors.cycle = [colors.blue, colors.orange, colors.green, colors.purple, colors.sky, colors.amber, colors.black]
 
@@ -48,9 +54,7 @@ def apply_style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def heatmap(
-    matrix, ax=None, *, title=None, xlabel=None, ylabel=None, values=None, limits=None, signed=False, bar=True
-):
+def heatmap(matrix, ax=None, *, title=None, xlabel=None, ylabel=None, values=None, limits=None, signed=False, bar=True):
     """Draw a matrix as coloured squares, with its numbers where they fit, and return the Axes.
 
     matrix: (rows, columns), array or tensor.       values: write the numbers; None does so up to 8 x 8.
@@ -65,7 +69,9 @@ def heatmap(
     ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
     ax.spines[:].set_visible(False)
     for axis, size in ((ax.xaxis, matrix.shape[1]), (ax.yaxis, matrix.shape[0])):
-        axis.set_major_locator(mpl.ticker.MaxNLocator(nbins=8, integer=True) if size > 8 else mpl.ticker.MultipleLocator(1))
+        axis.set_major_locator(
+            mpl.ticker.MaxNLocator(nbins=8, integer=True) if size > 8 else mpl.ticker.MultipleLocator(1)
+        )
     if values is None:
         values = max(matrix.shape) <= 8
     if values:

@@ -5,46 +5,51 @@ import json
 import os
 from pathlib import Path
 
+_HERE = Path(__file__).resolve().parent
+
 
 def glue(name: str, value, display: bool = False) -> None:
-    """Give `value` a name for the prose ({glue:text}`name`).  Where myst_nb is missing (Colab) this shows or does nothing.
+    """Give `value` a name for the prose ({glue:text}`name`).  In a reader's notebook show both under the cell.
 
-    display: also show the value under the cell.
+    display: in the book, too, show the value under the cell.
     """
-    try:
-        from myst_nb import glue as myst_glue
-    except ImportError:
-        if display:
-            print(f"{name}: {value}")
-        return
     if hasattr(value, "item"):
         with contextlib.suppress(ValueError, RuntimeError):  # more than one element: glue it as it is
             value = value.item()  # a sentence should say 0.5, not tensor(0.5000) or np.float64(0.5)
-    myst_glue(name, value, display=display)
+    if os.environ.get("VIL_STATIC") == "1":  # set where the book is built
+        from myst_nb import glue as myst_glue
+
+        myst_glue(name, value, display=display)
+    else:
+        print(f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}")
 
 
 def result(name: str) -> dict:
-    """Read the recorded run book/results/NAME.json.  Raises FileNotFoundError that names the command which makes it.
+    """Read the recorded run NAME.json.  Raises FileNotFoundError that names the command which makes it."""
+    try:
+        path = data_file(f"{name}.json")
+    except FileNotFoundError as error:
+        remedy = f"make it with `python experiments/{name}.py` in a checkout of the book's repository"
+        raise FileNotFoundError(f"no recorded run {name!r}: {error}; {remedy}") from None
+    return json.loads(path.read_text(encoding="utf-8"))
 
-    The folder is looked for in the environment variable VIL_RESULTS, from the working directory upwards, and beside the
-    package (a checkout of the repository).
+
+def data_file(name: str) -> Path:
+    """The path of a file that notebooks read: a recorded run or a table, as in `data_file("10_table1.csv")`.
+
+    Looked for in the folder that the environment variable VIL_RESULTS names, or else in the checkout's book/results,
+    where experiments write, and in the package, where a wheel carries a copy of that folder.
+    Raises FileNotFoundError that names the folder and what is in it.
     """
-    folders = _result_folders()
-    for folder in folders:
-        path = folder / f"{name}.json"
-        if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-    raise FileNotFoundError(
-        f"no recorded run {name!r} (looked for {name}.json in {', '.join(map(str, folders)) or 'no folder at all'}); "
-        f"make it with `python experiments/{name}.py` in a checkout of the book's repository, "
-        "or set VIL_RESULTS to the folder that holds it"
-    )
+    folder = _results_folder()
+    if not (folder / name).is_file():
+        there = sorted(path.name for path in folder.glob("*.*")) if folder.is_dir() else []
+        raise FileNotFoundError(f"{name} is not in {folder}, which holds {', '.join(there) or 'nothing'}")
+    return folder / name
 
 
-def _result_folders() -> list[Path]:
-    named = os.environ.get("VIL_RESULTS")
-    if named:
-        return [Path(named)]
-    here = Path.cwd()
-    roots = [here, *here.parents, Path(__file__).resolve().parents[2]]
-    return list(dict.fromkeys(r / "book" / "results" for r in roots if (r / "book" / "results").is_dir()))
+def _results_folder() -> Path:
+    if named := os.environ.get("VIL_RESULTS"):
+        return Path(named)
+    checkout = _HERE.parents[1] / "book" / "results"
+    return checkout if checkout.is_dir() else _HERE / "results"

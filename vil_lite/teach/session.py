@@ -4,10 +4,12 @@ import os
 import platform
 import random
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
+
+from vil_lite.memory import keep_freed_memory
 
 from .figures import apply_style
 
@@ -39,10 +41,11 @@ def setup(seed: int = 0, full: bool | None = None) -> Run:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    keep_freed_memory()
     apply_style()
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    versions = f"vil_lite {version('vil-lite')} · torch {torch.__version__} · Python {platform.python_version()}"
+    versions = f"vil_lite {_version()} · torch {torch.__version__} · Python {platform.python_version()}"
     print(f"{versions} · {_name(device)}")
     if full:
         print("FULL: the long budget (back to the short one: VIL_FULL=0 or teach.setup(full=False))")
@@ -58,6 +61,13 @@ def _full_from_environment() -> bool:
     if value in {"", "0", "false", "no"}:
         return False
     raise ValueError(f"VIL_FULL is {value!r}; set it to 1 for the long budget or 0 for the short one")
+
+
+def _version() -> str:
+    try:
+        return version("vil-lite")
+    except PackageNotFoundError:  # found on the path, not installed
+        return "of the checkout around this notebook"
 
 
 def _name(device: torch.device) -> str:

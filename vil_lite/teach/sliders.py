@@ -101,9 +101,15 @@ def _page(draw, alt, caption, values: dict, states: list[dict]) -> str:
     sliders = "".join(_slider(f"{ident}-{n}", name, sequence) for n, (name, sequence) in enumerate(values.items()))
     data = json.dumps({"alts": alts, "frames": [None] + [f[0] for f in frames[1:]]}, ensure_ascii=False)
     return _HTML.format(
-        ident=ident, first=first, width=width, height=height, alt=html.escape(alts[0]), sliders=sliders,
+        ident=ident,
+        first=first,
+        width=width,
+        height=height,
+        alt=html.escape(alts[0]),
+        sliders=sliders,
         caption=f"<figcaption>{html.escape(caption)}</figcaption>" if caption else "",
-        data=data.replace("</", "<\\/"), script=_SCRIPT.replace("IDENT", ident),
+        data=data.replace("</", "<\\/"),
+        script=_SCRIPT.replace("IDENT", ident),
     )
 
 

@@ -2,7 +2,7 @@
 
     nearest_neighbour   revise a stored decision: the answer changes whenever something better comes along
     recall              storage capacity: keep many pairs, return the value of each key
-    parity              state tracking: the new state depends on the old one, so no step can be left out
+    parity              state tracking: every bit turns the answer round, so no step can be left out
 
 A generator draws a fresh batch (inputs, targets) from `generator` (torch.Generator; None takes torch's own).
 The first is the nearest-neighbour search of xLSTM (Beck et al. 2024, arXiv 2405.04517), with one change: a token gives
@@ -61,24 +61,27 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 def answer_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy of the last outputs (B, S, classes) against targets (B, T): one output for each target, T <= S."""
-    return F.cross_entropy(outputs[:, -targets.shape[1]:].flatten(0, 1), targets.flatten())
+    return F.cross_entropy(outputs[:, -targets.shape[1] :].flatten(0, 1), targets.flatten())
 
 
-def train(model: nn.Module, draw, error, steps: int, lr: float) -> nn.Module:
+def train(model: nn.Module, draw, error, steps: int, lr: float, device="cpu") -> nn.Module:
     """Adam with a one-cycle learning rate and clipped gradients; every step sees a fresh batch.  Returns the model.
 
     draw: () -> (inputs, targets).    error: (outputs, targets) -> scalar.    lr: the largest learning rate.
+    device: where to train, such as a notebook's `run.device`; batches go there, and the model comes back.
     """
+    home = next(model.parameters()).device
+    model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     for _ in range(steps):
-        inputs, targets = draw()
+        inputs, targets = (x.to(device) for x in draw())
         optimizer.zero_grad()
         error(model(inputs), targets).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    return model
+    return model.to(home)
 
 
 def _positive(**sizes: int) -> None:

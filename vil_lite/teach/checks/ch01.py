@@ -1,181 +1,243 @@
-"""Checks of chapter 1: what an LSTM forgets."""
+"""Exercises of chapter 1: what an LSTM forgets."""
 
+import numpy as np
 import torch
+from torch.nn.functional import one_hot
 
-from ._base import attempt, compare, exercise, expect
+from ._base import CheckFailed, attempt, exercise, expect
 
 # ---------------------------------------------------------------- 1.1
 
 
-def cell_step(a, c):
-    """Reference: one step of an LSTM cell.  a: (4 H,) pre-activations in torch's order i, f, z, o; c: (H,) -> h, c."""
-    return _step(a, c)
+def cell_step(a, c, *, order=(0, 1, 2, 3), gate=torch.sigmoid, candidate=torch.tanh, squash=torch.tanh, old=False):
+    """One step of an LSTM cell.  a: (4 H,) pre-activations in torch's order i, f, z, o; c: (H,) -> h, c."""
+    i, f, z, o = (a.chunk(4)[n] for n in order)
+    new = gate(f) * c + gate(i) * candidate(z)
+    return gate(o) * squash(c if old else new), new
 
 
-def _step(a, c, order=(0, 1, 2, 3), squash=torch.tanh, candidate=torch.tanh, gate=torch.sigmoid, old=False, keep=None):
-    parts = a.chunk(4)
-    i, f, z, o = (parts[n] for n in order)
-    i, f, z, o = gate(i), gate(f), candidate(z), gate(o)
-    new = f * c + i * z if keep is None else keep(f, i, z, c)
-    return o * squash(c if old else new), new
+def _kept(a, c, keep):
+    i, f, z, o = a.chunk(4)
+    new = keep(f.sigmoid(), i.sigmoid(), z.tanh(), c)
+    return o.sigmoid() * new.tanh(), new
 
 
-@exercise("one step of an LSTM cell")
-def check_cell_step(student, rng):
-    H = rng.size(2, 6)
-    compare(
-        student, cell_step, {"a": 2 * rng.normal(4 * H), "c": 2 * rng.normal(H)}, outputs=("h", "c"),
-        diagnose={
-            "input and forget gate are exchanged; torch's order is i, f, z, o": lambda a, c: _step(a, c, order=(1, 0, 2, 3)),
-            "candidate and output gate are exchanged; torch's order is i, f, z, o": lambda a, c: _step(a, c, order=(0, 1, 3, 2)),
-            "h is o times c; it is o times tanh(c)": lambda a, c: _step(a, c, squash=lambda x: x),
-            "h is read from the old memory; read it after the new c is written": lambda a, c: _step(a, c, old=True),
-            "the candidate z passes through a sigmoid; it is a tanh, so that it can also subtract":
-                lambda a, c: _step(a, c, candidate=torch.sigmoid),
-            "the gates have not passed through a sigmoid": lambda a, c: _step(a, c, gate=lambda x: x),
-            "the tanh around c belongs to h alone: what is carried on stays without it":
-                lambda a, c: (_step(a, c)[0], _step(a, c)[1].tanh()),
-            "the forget gate also scales what is new; it scales the old memory alone":
-                lambda a, c: _step(a, c, keep=lambda f, i, z, c: f * (c + i * z)),
-            "the old memory is scaled by 1 - f; f = 1 keeps, f = 0 forgets":
-                lambda a, c: _step(a, c, keep=lambda f, i, z, c: (1 - f) * c + i * z),
-            "the order is h, c": lambda a, c: cell_step(a, c)[::-1],
+@exercise(
+    "1.1",
+    "one step of an LSTM cell",
+    cell_step,
+    outputs=("h", "c"),
+    mistakes={
+        "input and forget gate are exchanged; torch's order is i, f, z, o": {"order": (1, 0, 2, 3)},
+        "candidate and output gate are exchanged; torch's order is i, f, z, o": {"order": (0, 1, 3, 2)},
+        "h is o times c; it is o times tanh(c)": {"squash": lambda c: c},
+        "h is read from the old memory; read it after the new c is written": {"old": True},
+        "the candidate z passes through a sigmoid; it is a tanh, so that it can also subtract": {
+            "candidate": torch.sigmoid
         },
-    )
+        "the candidate z is used as it is; it passes through a tanh": {"candidate": lambda z: z},
+        "the gates have not passed through a sigmoid": {"gate": lambda x: x},
+        "the tanh around c belongs to h alone: what is carried on stays without it": lambda a, c: (
+            cell_step(a, c)[0],
+            cell_step(a, c)[1].tanh(),
+        ),
+        "the forget gate also scales what is new; it scales the old memory alone": lambda a, c: _kept(
+            a, c, lambda f, i, z, c: f * (c + i * z)
+        ),
+        "the old memory is scaled by 1 - f; f = 1 keeps, f = 0 forgets": lambda a, c: _kept(
+            a, c, lambda f, i, z, c: (1 - f) * c + i * z
+        ),
+        "the input gate is tied to the forget gate, i = 1 - f; an LSTM has two": lambda a, c: _kept(
+            a, c, lambda f, i, z, c: f * c + (1 - f) * z
+        ),
+        "the order is h, c": lambda a, c: cell_step(a, c)[::-1],
+    },
+)
+def check_cell_step(rng):
+    H = rng.size(2, 6)
+    return {"a": 2 * rng.normal(4 * H), "c": 2 * rng.normal(H)}
 
 
 # ---------------------------------------------------------------- 1.2
 
 
 def shares(i, f):
-    """Reference: the weight of each token in the last memory, i_s times all later forget gates.  i, f: (S,) -> (S,)."""
-    return i * _later(f)
+    """The weight of each token in the last memory, i_s times all later forget gates.  i, f: (S,) -> (S,)."""
+    return i * _next(f).flip(0).cumprod(0).flip(0)
 
 
-def _later(f):
-    """Products of f_{s+1} ... f_S."""
-    return torch.cat([f[1:], torch.ones(1)]).flip(0).cumprod(0).flip(0)
+def _next(f):
+    return torch.cat([f[1:], torch.ones(1)])
 
 
-@exercise("what is left of each token")
-def check_shares(student, rng):
+@exercise(
+    "1.2",
+    "what is left of each token",
+    shares,
+    mistakes={
+        "the token's own forget gate is counted too; f_s fades what was there before s": lambda i, f: (
+            i * f.flip(0).cumprod(0).flip(0)
+        ),
+        "the gates before the token are multiplied; the gates after it fade it": lambda i, f: i * f.cumprod(0),
+        "the input gate is missing": lambda i, f: shares(torch.ones_like(i), f),
+        "each token is faded by one gate only; all later gates fade it, so take their product": lambda i, f: (
+            i * _next(f)
+        ),
+        "the order is turned round: the first entry belongs to the first token": lambda i, f: shares(i, f).flip(0),
+        "the gates are added; gates one after the other multiply": lambda i, f: i * _next(f).flip(0).cumsum(0).flip(0),
+        "the input gates are multiplied, too; a token has one of its own": lambda i, f: shares(
+            i.flip(0).cumprod(0).flip(0), f
+        ),
+        "the weights are divided by their sum; an LSTM has no such normaliser (chapter 2 adds one)": lambda i, f: (
+            shares(i, f) / shares(i, f).sum()
+        ),
+    },
+)
+def check_shares(rng):
     S = rng.size(4, 8)
-    compare(
-        student, shares, {"i": rng.uniform(0.2, 1, S), "f": rng.uniform(0.3, 0.95, S)},
-        diagnose={
-            "the token's own forget gate is counted too; f_s fades what was there before s":
-                lambda i, f: i * f.flip(0).cumprod(0).flip(0),
-            "the gates before the token are multiplied; the gates after it fade it": lambda i, f: i * f.cumprod(0),
-            "the input gate is missing": lambda i, f: _later(f),
-            "each token is faded by one gate only; all later gates fade it, so take their product":
-                lambda i, f: i * torch.cat([f[1:], torch.ones(1)]),
-            "the order is turned round: the first entry belongs to the first token": lambda i, f: shares(i, f).flip(0),
-            "the gates are added; gates one after the other multiply":
-                lambda i, f: i * torch.cat([f[1:], torch.ones(1)]).flip(0).cumsum(0).flip(0),
-            "the weights are divided by their sum; an LSTM has no such normaliser (chapter 2 adds one)":
-                lambda i, f: shares(i, f) / shares(i, f).sum(),
-        },
-    )
+    return {"i": rng.uniform(0.2, 1, S), "f": rng.uniform(0.3, 0.95, S)}
 
 
 # ---------------------------------------------------------------- 1.3
 
 
-def revise(distance, value, nearest, kept, sharpness):
-    """Reference: one step of two cells that compare.  All (B,), sharpness a number -> nearest, kept."""
-    return _revise(distance, value, nearest, kept, sharpness)
+def revise(distance, value, nearest, kept, sharpness, *, gate=lambda x, s: torch.sigmoid(s * x), rest=lambda i: 1 - i):
+    """One step of two cells that compare.  All (B,), sharpness a number -> nearest, kept."""
+    i = gate(nearest - distance, sharpness)
+    return rest(i) * nearest + i * distance, rest(i) * kept + i * value
 
 
-def _revise(distance, value, nearest, kept, sharpness, sign=1, first_updated=False, both=True, scale=True, forget=True):
-    i = torch.sigmoid(sign * (sharpness if scale else 1) * (nearest - distance))
-    f = 1 - i if forget else torch.ones_like(i)
-    new = f * nearest + i * distance
-    if first_updated:
-        i = torch.sigmoid(sharpness * (new - distance))
-        f = 1 - i
-    return new if both else nearest, f * kept + i * value
-
-
-@exercise("two cells that revise")
-def check_revise(student, rng):
-    B = rng.size(4, 9)
-    compare(
-        student, revise,
-        {"distance": rng.uniform(0, 1, B), "value": rng.uniform(0, 1, B), "nearest": rng.uniform(0, 1, B),
-         "kept": rng.uniform(0, 1, B), "sharpness": rng.size(5, 20)},
-        outputs=("nearest", "kept"),
-        diagnose={
-            "the gate opens for candidates that are farther away; it has to open where distance < nearest":
-                lambda *x: _revise(*x, sign=-1),
-            "nearest is updated first and then compared with itself; compute the gate once, from the old nearest":
-                lambda *x: _revise(*x, first_updated=True),
-            "the value is replaced, but `nearest` stays as it was: both cells share the gates": lambda *x: _revise(*x, both=False),
-            "sharpness is not used; it multiplies the difference inside the sigmoid": lambda *x: _revise(*x, scale=False),
-            "the old content is kept in full: f has to close as i opens, f = 1 - i": lambda *x: _revise(*x, forget=False),
-            "the gate is a hard decision; it is a sigmoid of sharpness times the difference":
-                lambda d, v, n, k, s: (torch.where(d < n, d, n), torch.where(d < n, v, k)),
-            "the order is nearest, kept": lambda *x: revise(*x)[::-1],
+@exercise(
+    "1.3",
+    "two cells that revise",
+    revise,
+    outputs=("nearest", "kept"),
+    mistakes={
+        "the gate opens for candidates that are farther away; it has to open where distance < nearest": {
+            "gate": lambda x, s: torch.sigmoid(-s * x)
         },
-    )
+        "nearest is updated first and then compared with itself; compute the gate once, from the old nearest": lambda d, v, n, k, s: (
+            revise(d, v, n, k, s)[0],
+            revise(d, v, revise(d, v, n, k, s)[0], k, s)[1],
+        ),
+        "the value is replaced, but `nearest` stays as it was: both cells share the gates": lambda d, v, n, k, s: (
+            n,
+            revise(d, v, n, k, s)[1],
+        ),
+        "`nearest` is replaced, but the value stays as it was: both cells share the gates": lambda d, v, n, k, s: (
+            revise(d, v, n, k, s)[0],
+            k,
+        ),
+        "sharpness is not used; it multiplies the difference inside the sigmoid": {"gate": lambda x, s: x.sigmoid()},
+        "sharpness multiplies the gate; it multiplies the difference inside the sigmoid": {
+            "gate": lambda x, s: s * x.sigmoid()
+        },
+        "the old content is kept in full: f has to close as i opens, f = 1 - i": {"rest": torch.ones_like},
+        "the gate is a hard decision; it is a sigmoid of sharpness times the difference": {
+            "gate": lambda x, s: (x > 0).float()
+        },
+        "the order is nearest, kept": lambda *x: revise(*x)[::-1],
+    },
+)
+def check_revise(rng):
+    B = rng.size(4, 9)
+    cells = {name: rng.uniform(0, 1, B) for name in ("distance", "value", "nearest", "kept")}
+    return {**cells, "sharpness": rng.size(5, 20)}
 
 
 # ---------------------------------------------------------------- 1.4
 
 
 def values_only(values, kinds):
-    """Reference: accuracy of always answering with the most frequent value.  values: (B, P) of 0 .. kinds - 1 -> ()."""
+    """Accuracy of always answering with the most frequent value.  values: (B, P) of 0 .. kinds - 1 -> ()."""
     return _counts(values, kinds).amax(-1).mean() / values.shape[1]
 
 
 def _counts(values, kinds):
-    return torch.nn.functional.one_hot(values, kinds).sum(1).float()  # (B, kinds)
+    return one_hot(values, kinds).sum(1).float()  # (B, kinds)
 
 
-@exercise("a memory for values without keys")
-def check_values_only(student, rng):
+@exercise(
+    "1.4",
+    "a memory for values without keys",
+    values_only,
+    mistakes={
+        "this is the number of right answers; divide by the number of questions P": lambda v, k: (
+            _counts(v, k).amax(-1).mean()
+        ),
+        "this is chance among all values; the memory knows which values were shown": lambda v, k: torch.tensor(1 / k),
+        "this is a guess among the P questions; a value that was shown twice answers two of them": lambda v, k: (
+            torch.tensor(1 / v.shape[1])
+        ),
+        "this guesses at random among the values that were shown; answering with the most frequent is better": lambda v, k: (
+            (1 / (_counts(v, k) > 0).sum(-1)).mean()
+        ),
+        "this draws an answer as often as it was shown; always answering with the most frequent is better": lambda v, k: (
+            ((_counts(v, k) / v.shape[1]) ** 2).sum(-1).mean()
+        ),
+        "the counts are taken over the whole batch; each sequence has its own most frequent value": lambda v, k: (
+            _counts(v, k).sum(0).amax() / v.numel()
+        ),
+        "this looks at the first sequence only; the mean over the batch is wanted": lambda v, k: values_only(v[:1], k),
+        "this is one number for each sequence; their mean is wanted": lambda v, k: _counts(v, k).amax(-1) / v.shape[1],
+    },
+)
+def check_values_only(rng):
     B, P, kinds = rng.size(20, 40), rng.size(6, 8), rng.size(4, 5)
     values = torch.randint(kinds, (B, P), generator=rng.generator)
-    compare(
-        student, values_only, {"values": values, "kinds": kinds},
-        diagnose={
-            "this is the number of right answers; divide by the number of questions P":
-                lambda v, k: _counts(v, k).amax(-1).mean(),
-            "this is chance among all values; the memory knows which values were shown": lambda v, k: torch.tensor(1 / k),
-            "this is a guess among the P questions; a value that was shown twice answers two of them": lambda v, k: torch.tensor(1 / v.shape[1]),
-            "this guesses at random among the values that were shown; answering with the most frequent is better":
-                lambda v, k: (1 / (_counts(v, k) > 0).sum(-1)).mean(),
-            "this draws an answer as often as it was shown; always answering with the most frequent is better":
-                lambda v, k: ((_counts(v, k) / v.shape[1]) ** 2).sum(-1).mean(),
-            "the counts are taken over the whole batch; each sequence has its own most frequent value":
-                lambda v, k: _counts(v, k).sum(0).amax() / v.numel(),
-        },
-    )
+    values[0], values[1] = 0, kinds - 1  # whole sequences of one value, and of another
+    return {"values": values, "kinds": kinds}
 
 
 # ---------------------------------------------------------------- 1.5
 
 
 def parity_gates(bit, h):
-    """Reference: gates for which c = f c + i z flips on a one.  bit, h: (B,) of 0. or 1. -> i, f, z."""
+    """Gates for which c = f c + i z flips on a one.  bit, h: (B,) of 0. or 1. -> i, f, z."""
     return bit, 1 - bit, 1 - h
 
 
-@exercise("gates that count modulo two", cases=3)
-def check_parity_gates(student, rng):
+@exercise(
+    "1.5",
+    "gates that count modulo two",
+    parity_gates,
+    cases=3,
+    mistakes={
+        "the gate i leaves [0, 1]; no sigmoid can do that": lambda bit, h: (bit * (1 - 2 * h), 1 + 0 * bit, 1 + 0 * h),
+        "the gate f leaves [0, 1]; no sigmoid can do that": lambda bit, h: (bit, 1 - 2 * bit, 1 + 0 * h),
+        "a zero changes the memory; it has to leave it as it is: f = 1, i = 0": lambda bit, h: (bit, 0 * bit, 1 - h),
+        "a one does not switch an empty memory on: 0 has to become 1": lambda bit, h: (bit, 1 - bit, h),
+        "the memory counts up to 2; forget the old state when a one comes: f = 0": lambda bit, h: (
+            bit,
+            1 + 0 * bit,
+            1 + 0 * h,
+        ),
+        "a one sets the memory but never clears it: z has to depend on h": lambda bit, h: (bit, 1 - bit, 1 + 0 * h),
+    },
+)
+def check_parity_gates(rng, student):
     B, S = rng.size(3, 6), rng.size(12, 24)
     bits = torch.randint(2, (B, S), generator=rng.generator).float()
+    bits[0, :4] = torch.tensor([0.0, 1, 0, 1])  # each bit meets each state
     c, wanted = torch.zeros(B), bits.cumsum(-1) % 2
     for t in range(S):
         out = attempt(student, bits[:, t].clone(), c.clone())
-        expect(isinstance(out, (tuple, list)) and len(out) == 3, "three values are wanted: i, f, z")
+        if not isinstance(out, (tuple, list, torch.Tensor, np.ndarray)) or len(out) != 3:
+            raise CheckFailed("three values are wanted: i, f, z")
         i, f, z = (torch.as_tensor(part).float().expand(B) for part in out)
         for name, gate in (("i", i), ("f", f)):
-            expect(((gate >= 0) & (gate <= 1)).all(), f"the gate {name} leaves [0, 1]; no sigmoid can do that")
+            inside = ((gate >= 0) & (gate <= 1)).all()
+            expect(inside, f"the gate {name} leaves [0, 1]; no sigmoid can do that")
         new = f * c + i * z
-        zero, one = bits[:, t] == 0, bits[:, t] == 1
-        expect(torch.allclose(new[zero], c[zero]), "a zero changes the memory; it has to leave it as it is: f = 1, i = 0")
-        was_set, was_clear = one & (c == 1), one & (c == 0)
-        expect(torch.allclose(new[was_clear], torch.ones(())), "a one does not switch an empty memory on: 0 has to become 1")
-        expect((new[was_set] < 1.5).all(), "the memory counts up to 2; forget the old state when a one comes: f = 0")
-        expect(torch.allclose(new[was_set], torch.zeros(())), "a one sets the memory but never clears it: z has to depend on h")
+        zero, was_set, was_clear = bits[:, t] == 0, (bits[:, t] == 1) & (c == 1), (bits[:, t] == 1) & (c == 0)
+        unchanged = torch.allclose(new[zero], c[zero])
+        expect(unchanged, "a zero changes the memory; it has to leave it as it is: f = 1, i = 0")
+        switched_on = torch.allclose(new[was_clear], torch.ones(()))
+        expect(switched_on, "a one does not switch an empty memory on: 0 has to become 1")
+        expect(
+            (new[was_set] < 1.5).all(),
+            "the memory counts up to 2; forget the old state when a one comes: f = 0",
+        )
+        cleared = torch.allclose(new[was_set], torch.zeros(()), atol=1e-6)
+        expect(cleared, "a one sets the memory but never clears it: z has to depend on h")
         c = wanted[:, t]

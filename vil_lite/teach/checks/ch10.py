@@ -1,74 +1,151 @@
-"""Checks of chapter 10: the model, its sizes, its weights."""
+"""Exercises of chapter 10: the model, its sizes, its weights."""
 
+import itertools
 import re
 
-from ._base import attempt, compare, exercise, expect
+from ._base import attempt, exercise, expect
 
 # ---------------------------------------------------------------- 10.1
 
 
-def vil_parameters(d, depth, tokens, classes):
-    """Reference: parameters of a version 1 Vision-LSTM for patches of 16 x 16 pixels in 3 colours."""
-    patches = 3 * 16 * 16 * d + d
-    return patches + tokens * d + depth * (6 * d**2 + 87 * d + 8) + d + 2 * d + d * classes + classes
+def vil_parameters(d, depth, tokens, classes, *, off=lambda d, depth, tokens, classes: 0):
+    """Parameters of a version 1 Vision-LSTM for patches of 16 x 16 pixels in 3 colours."""
+    around = 3 * 16 * 16 * d + d + tokens * d + d + 2 * d + d * classes + classes
+    return around + depth * (6 * d**2 + 87 * d + 8) + off(d, depth, tokens, classes)
 
 
-@exercise("the parameters of a whole model")
-def check_vil_parameters(student, rng):
-    inputs = {"d": 16 * rng.size(2, 60), "depth": rng.size(2, 40), "tokens": rng.size(20, 800), "classes": rng.size(5, 2000)}
-
-    def off(by):
-        return lambda d, depth, tokens, classes: vil_parameters(d, depth, tokens, classes) + by(d, depth, tokens, classes)
-
-    compare(
-        student, vil_parameters, inputs, rtol=1e-12, atol=0,
-        diagnose={
-            "the position embedding is missing: one vector of d for each token": off(lambda d, n, t, c: -t * d),
-            "the bias of the head is missing: one number for each class": off(lambda d, n, t, c: -c),
-            "the bias of the patch embedding is missing: d": off(lambda d, n, t, c: -d),
-            "both norms are missing: d for the tokens (no bias), 2d for the pooled vector": off(lambda d, n, t, c: -3 * d),
-            "the norm of the pooled vector is missing: a weight and a bias, 2d": off(lambda d, n, t, c: -2 * d),
-            "d too many: the norm of the tokens has no bias in version 1": off(lambda d, n, t, c: d),
-            "a patch has 16 × 16 pixels in 3 colours; the colours are missing": off(lambda d, n, t, c: -2 * 256 * d),
-            "only one block is counted": off(lambda d, n, t, c: -(n - 1) * (6 * d**2 + 87 * d + 8)),
+@exercise(
+    "10.1",
+    "the parameters of a whole model",
+    vil_parameters,
+    rtol=1e-12,
+    atol=0,
+    mistakes={
+        "the position embedding is missing: one vector of d for each token": {"off": lambda d, n, t, c: -t * d},
+        "the bias of the head is missing: one number for each class": {"off": lambda d, n, t, c: -c},
+        "the bias of the patch embedding is missing: d": {"off": lambda d, n, t, c: -d},
+        "both norms are missing: d for the tokens (no bias), 2d for the pooled vector": {
+            "off": lambda d, n, t, c: -3 * d
         },
-    )  # fmt: skip
+        "the norm of the pooled vector is missing: a weight and a bias, 2d": {"off": lambda d, n, t, c: -2 * d},
+        "d too many: the norm of the tokens has no bias in version 1": {"off": lambda d, n, t, c: d},
+        "a patch has 16 × 16 pixels in 3 colours; the colours are missing": {"off": lambda d, n, t, c: -2 * 256 * d},
+        "only one block is counted": {"off": lambda d, n, t, c: -(n - 1) * (6 * d**2 + 87 * d + 8)},
+        "the head is missing: d · classes weights and a bias": {"off": lambda d, n, t, c: -(d * c + c)},
+    },
+)
+def check_vil_parameters(rng):
+    sizes = {"d": 16 * rng.size(2, 60), "depth": rng.size(2, 40)}
+    return {**sizes, "tokens": rng.size(20, 800), "classes": rng.size(5, 2000)}
 
 
 # ---------------------------------------------------------------- 10.2
 
 
-def block_multiply_adds(S, d):
-    """Reference: multiply-adds of a version 1 block in the paper's counting, norms left aside."""
-    return 6 * S * d**2 + 4 * S**2 * d + 80 * S * d
+def block_multiply_adds(S, d, *, off=lambda S, d: 0):
+    """Multiply-adds of a version 1 block in the paper's counting, norms left aside."""
+    return 6 * S * d**2 + 4 * S**2 * d + 80 * S * d + off(S, d)
 
 
-@exercise("the multiply-adds of a block")
-def check_block_multiply_adds(student, rng):
-    compare(
-        student, block_multiply_adds, {"S": rng.size(20, 3000), "d": 16 * rng.size(2, 60)}, rtol=1e-12, atol=0,
-        diagnose={
-            "only one of the two S × S products is counted: scores, and scores times values":
-                lambda S, d: block_multiply_adds(S, d) - 2 * S**2 * d,
-            "four times too little in the S × S products: all four heads together are 2d wide, so they cost 2 · S² · 2d":
-                lambda S, d: block_multiply_adds(S, d) - 3 * S**2 * d,
-            "the S × S products are counted once for each head at full width; a head is 2d/4 wide":
-                lambda S, d: block_multiply_adds(S, d) + 12 * S**2 * d,
-            "every number is doubled: one multiply-add counts as one": lambda S, d: 2 * block_multiply_adds(S, d),
-            "the S × S products are missing": lambda S, d: block_multiply_adds(S, d) - 4 * S**2 * d,
-            "proj_down is missing: S · 2d · d": lambda S, d: block_multiply_adds(S, d) - 2 * S * d**2,
-            "this is one token; multiply by S": lambda S, d: 6 * d**2 + 4 * S * d + 80 * d,
-            "these are the parameters of the block; every token uses them again":
-                lambda S, d: 6 * d**2 + 87 * d + 8,
-            "the gates are missing: two, each from 3 · 2d numbers to 4 heads": lambda S, d: block_multiply_adds(S, d) - 48 * S * d,
-            "one of the two gates is missing": lambda S, d: block_multiply_adds(S, d) - 24 * S * d,
-            "the convolution is missing: 4 taps for each of 2d features": lambda S, d: block_multiply_adds(S, d) - 8 * S * d,
-            "q, k and v are missing: 4 inputs for each of 3 · 2d outputs": lambda S, d: block_multiply_adds(S, d) - 24 * S * d,
+@exercise(
+    "10.2",
+    "the multiply-adds of a block",
+    block_multiply_adds,
+    rtol=1e-12,
+    atol=0,
+    mistakes={
+        "only one of the two S × S products is counted: scores, and scores times values": {
+            "off": lambda S, d: -2 * S**2 * d
         },
-    )  # fmt: skip
+        "four times too little in the S × S products: all four heads together are 2d wide, so they cost 2 · S² · 2d": {
+            "off": lambda S, d: -3 * S**2 * d
+        },
+        "the S × S products are counted once for each head at full width; a head is 2d/4 wide": {
+            "off": lambda S, d: 12 * S**2 * d
+        },
+        "every number is doubled: one multiply-add counts as one": lambda S, d: 2 * block_multiply_adds(S, d),
+        "the S × S products are missing": {"off": lambda S, d: -4 * S**2 * d},
+        "proj_up is missing: S · d · 4d": {"off": lambda S, d: -4 * S * d**2},
+        "proj_down is missing: S · 2d · d": {"off": lambda S, d: -2 * S * d**2},
+        "this is one token; multiply by S": lambda S, d: 6 * d**2 + 4 * S * d + 80 * d,
+        "these are the parameters of the block; every token uses them again": lambda S, d: 6 * d**2 + 87 * d + 8,
+        "the gates are missing: two, each from 3 · 2d numbers to 4 heads": {"off": lambda S, d: -48 * S * d},
+        "the convolution is missing: 4 taps for each of 2d features": {"off": lambda S, d: -8 * S * d},
+        "24 S d are missing: one of the two gates, or q, k and v (4 inputs for each of 3 · 2d outputs)": {
+            "off": lambda S, d: -24 * S * d
+        },
+    },
+)
+def check_block_multiply_adds(rng):
+    return {"S": rng.size(20, 3000), "d": 16 * rng.size(2, 60)}
 
 
 # ---------------------------------------------------------------- 10.3
+
+
+def best_choices(
+    models, *, beats=lambda c, a, cost, accuracy: c <= cost and a >= accuracy and (c, a) != (cost, accuracy)
+):
+    """{name: (cost, accuracy)} -> names that no other model beats, cheapest first."""
+    kept = [name for name, mine in models.items() if not any(beats(*other, *mine) for other in models.values())]
+    return sorted(kept, key=lambda name: models[name][0])
+
+
+def _twins_in_order(function, models):
+    """The names, of models that are equal in both the same name: these may come in any order."""
+    first = {mine: name for name, mine in sorted(models.items(), reverse=True)}
+    names = [first.get(models.get(name), name) for name in function(models)]
+    runs = itertools.groupby(names, key=lambda name: models.get(name, (name,))[0])
+    return [name for _, run in runs for name in sorted(run)]
+
+
+@exercise(
+    "10.3",
+    "the models that no other model beats",
+    best_choices,
+    through=_twins_in_order,
+    mistakes={
+        "the right models, in the wrong order: cheapest first": lambda models: best_choices(models)[::-1],
+        "only the most accurate are kept; a cheaper model may be worth its place too": lambda models: [
+            n for n, (_, a) in models.items() if a == max(a for _, a in models.values())
+        ],
+        "these are the models that are beaten; the others are wanted": lambda models: sorted(
+            set(models) - set(best_choices(models)), key=lambda n: models[n][0]
+        ),
+        "nothing is left: does every model beat itself? It costs as much as itself and is as accurate": lambda models: [],
+        "two models that are equal in both do not beat each other": lambda models: [
+            n for n in best_choices(models) if list(models.values()).count(models[n]) == 1
+        ],
+        "of two models that are equal in both, one is lost: neither beats the other": lambda models: list(
+            {models[n]: n for n in best_choices(models)}.values()
+        ),
+        "a model that costs as much and is less accurate is beaten as well": {
+            "beats": lambda c, a, cost, accuracy: c < cost and a >= accuracy
+        },
+        "a model that is as accurate and costs more is beaten as well": {
+            "beats": lambda c, a, cost, accuracy: c <= cost and a > accuracy
+        },
+        "a model that costs as much and is less accurate, or is as accurate and costs more, is beaten as well": {
+            "beats": lambda c, a, cost, accuracy: c < cost and a > accuracy
+        },
+        "accuracy divided by cost keeps the cheapest alone; compare two models in both numbers": lambda models: [
+            max(models, key=lambda n: (models[n][1] / models[n][0], n))
+        ],
+    },
+)
+def check_best_choices(rng):
+    costs = [0.5 * n for n in range(2, 10)]
+    models = {f"m{n}": (cost, 70 + 0.5 * rng.size(0, 20)) for n, cost in enumerate(costs)}
+    best = max(accuracy for _, accuracy in models.values())
+    models["top"], models["top again"] = (9.0, best + 1), (9.0, best + 1)  # equal in both
+    models["dear"] = (10.0, best + 1)  # as accurate, and costs more
+    models["last"] = (11.0, best - 3)  # costs most, and is beaten
+    models["like m0"] = (models["m0"][0], models["m0"][1] - 1)  # as cheap, and worse
+    # The most expensive of those that are left comes first: they have to be sorted.
+    return {"models": {name: models[name] for name in sorted(models, key=lambda name: -models[name][1])}}
+
+
+# ---------------------------------------------------------------- 10.4
 
 RAW = [
     ("xlstm.patch_embed.proj.weight", "patch_embed.proj.weight"),
@@ -85,74 +162,51 @@ RAW = [
 
 
 def library_name(key):
-    """Reference: our name of a parameter outside the paths, from its name in a raw file of version 1."""
+    """Our name of a parameter outside the paths, from its name in a raw file of version 1."""
     key = key.removeprefix("xlstm.").replace(".xlstm_norm.", ".norm.").replace(".xlstm.", ".layer.")
     key = key.replace("post_blocks_norm.", "token_norm.").replace("head.0.", "pooled_norm.").replace("head.1.", "head.")
     return re.sub(r"^blocks\.", "encoder.blocks.", key)
 
 
-@exercise("the names of a published file", cases=3)
-def check_library_name(student, rng):
+_TOKENS = "the norm after the blocks is that of the tokens"
+_POOLED = "head.0 is a LayerNorm, that of the pooled vector"
+_WHOLE = "replace .xlstm_norm. as a whole, before .xlstm."
+_LAYER = "inside a block, .xlstm. is the layer"
+_ENCODER = "our blocks live in the encoder"
+_PREFIX = "only the prefix xlstm. goes away; replacing every xlstm. hits it too"
+_SEVERAL = "a number of a block has more than one digit"
+
+
+@exercise(
+    "10.4",
+    "the names of a published file",
+    library_name,
+    cases=3,
+    mistakes={
+        _TOKENS: lambda key: library_name(key).replace("token_norm", "pooled_norm"),
+        _POOLED: lambda key: (
+            "head" + key[4:].replace(".0", "").replace(".1", "") if "head" in key else library_name(key)
+        ),
+        _WHOLE: lambda key: library_name(key.replace("xlstm_norm", "layer_norm")),
+        _LAYER: lambda key: library_name(key).replace(".layer.", ".xlstm."),
+        _ENCODER: lambda key: library_name(key).removeprefix("encoder."),
+        _PREFIX: lambda key: library_name(key).replace(".layer.", "."),
+        _SEVERAL: lambda key: library_name(re.sub(r"blocks\.(\d)\d", r"blocks.\1", key)),
+    },
+)
+def check_library_name(rng, student):
     block = rng.size(10, 23)
     for key, wanted in RAW:
         key, wanted = key.format(i=block), wanted.format(i=block)
         got = attempt(student, key, told=f"; key: {key!r}")
-        expect(got is not None, "nothing is returned: is the `return` missing?")
-        if got == wanted:
-            continue
-        told = f"{key!r} became {got!r}, wanted {wanted!r}"
-        expect(got != wanted.replace("token_norm", "pooled_norm"), f"{told}: the norm after the blocks is that of the tokens")
-        expect(
-            not (key.startswith("head.0") and str(got).startswith(("token_norm", "norm", "head"))),
-            f"{told}: head.0 is a LayerNorm, that of the pooled vector",
-        )
-        expect("xlstm_norm" not in str(got) and "layer_norm" not in str(got), f"{told}: replace .xlstm_norm. as a whole, before .xlstm.")
-        expect(".xlstm." not in str(got) or "blocks" not in key, f"{told}: inside a block, .xlstm. is the layer")
-        expect(not str(got).startswith("blocks."), f"{told}: our blocks live in the encoder")
-        expect(not str(got).startswith("layer."), f"{told}: only the prefix xlstm. goes away; replacing every xlstm. hits it too")
-        expect(False, told)
-
-
-# ---------------------------------------------------------------- 10.4
-
-
-def best_choices(models):
-    """Reference: {name: (cost, accuracy)} -> names that no other model beats in both, cheapest first."""
-    def beaten(name):
-        cost, accuracy = models[name]
-        return any(c <= cost and a >= accuracy and (c, a) != (cost, accuracy) for c, a in models.values())
-
-    return sorted((name for name in models if not beaten(name)), key=lambda name: models[name][0])
-
-
-@exercise("the models that no other model beats")
-def check_best_choices(student, rng):
-    costs = [0.5 * n for n in range(2, 10)]
-    models = {f"m{n}": (cost, 70 + 0.5 * rng.size(0, 20)) for n, cost in enumerate(costs)}
-    models["last"] = (10.0, max(a for _, a in models.values()) - 3)  # costs most, and is beaten
-    models["like m0"] = (models["m0"][0], models["m0"][1] - 1)  # as cheap, and worse
-    models = {name: models[name] for name in sorted(models, key=lambda name: models[name][1])}
-
-    def in_order(keep):
-        return sorted(keep, key=lambda n: models[n][0])
-
-    best = max(a for _, a in models.values())
-    strict = in_order(n for n, (c, a) in models.items() if not any(C < c and A > a for C, A in models.values()))
-    got = attempt(student, dict(models))
-    wanted = best_choices(models)
-    expect(got is not None, "nothing is returned: is the `return` missing?")
-    got = list(got)
-    if got == wanted:
-        return
-    expect(set(got) != set(wanted), "the right models, in the wrong order: cheapest first")
-    expect(set(got) != {n for n, (_, a) in models.items() if a == best}, "only the most accurate are kept; a cheaper model may be worth its place too")
-    expect(set(got) != set(models) - set(wanted), "these are the models that are beaten; the others are wanted")
-    expect(got != [], "nothing is left: does every model beat itself? It costs as much as itself and is as accurate")
-    expect(
-        set(got) != set(strict),
-        "a model that costs as much and is less accurate, or is as accurate and costs more, is beaten as well",
-    )
-    ratio = in_order(n for n, (c, a) in models.items() if a / c >= max(A / C for C, A in models.values()))
-    expect(set(got) != set(ratio), "accuracy divided by cost keeps the cheapest alone; compare two models in both numbers")
-    extra, missing = sorted(set(got) - set(wanted)), sorted(set(wanted) - set(got))
-    expect(False, f"too many: {extra}; missing: {missing}; models: {models}")
+        told = f": {key!r} became {got!r}, wanted {wanted!r}"
+        got = str(got)
+        expect(got == wanted or got != wanted.replace("token_norm", "pooled_norm"), _TOKENS, told)
+        expect(not (key.startswith("head.0") and got.startswith(("token_norm", "norm", "head"))), _POOLED, told)
+        expect("xlstm_norm" not in got and "layer_norm" not in got, _WHOLE, told)
+        expect(".xlstm." not in got or "blocks" not in key, _LAYER, told)
+        expect(not got.startswith("blocks."), _ENCODER, told)
+        missing = wanted.replace(".layer.", ".") if ".layer." in wanted else "no layer"
+        expect(got != missing, _PREFIX, told)
+        expect(got != re.sub(r"blocks\.(\d)\d", r"blocks.\1", wanted) or "blocks" not in wanted, _SEVERAL, told)
+        yield {"key": key}

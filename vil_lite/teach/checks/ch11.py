@@ -1,4 +1,4 @@
-"""Checks of chapter 11: training it."""
+"""Exercises of chapter 11: training it."""
 
 import math
 
@@ -6,190 +6,267 @@ import torch
 
 from vil_lite.recipes import learning_rate
 
-from ._base import attempt, compare, exercise, expect
-
-BETAS, EPS = (0.9, 0.999), 1e-8
+from ._base import attempt, exercise, expect
 
 # ---------------------------------------------------------------- 11.1
 
 
-def adamw_step(p, g, m, v, t, lr, decay):
-    """Reference: one AdamW update of p with gradient g; m, v running means, t = 1, 2, ...; returns p, m, v."""
-    m = BETAS[0] * m + (1 - BETAS[0]) * g
-    v = BETAS[1] * v + (1 - BETAS[1]) * g**2
-    m_hat, v_hat = m / (1 - BETAS[0] ** t), v / (1 - BETAS[1] ** t)
-    return p - lr * m_hat / (v_hat.sqrt() + EPS) - lr * decay * p, m, v
+def adamw_step(
+    p,
+    g,
+    m,
+    v,
+    t,
+    lr,
+    decay,
+    *,
+    betas=(0.9, 0.999),
+    correct=lambda mean, beta, t: mean / (1 - beta**t),
+    below=lambda v_hat: v_hat.sqrt() + 1e-8,
+    shrink=lambda p, lr, decay: lr * decay * p,
+):
+    """One AdamW update of p with gradient g; m, v running means, t = 1, 2, ...; returns p, m, v."""
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g**2
+    m_hat, v_hat = correct(m, betas[0], t), correct(v, betas[1], t)
+    return p - lr * m_hat / below(v_hat) - shrink(p, lr, decay), m, v
 
 
-def _uncorrected(p, g, m, v, t, lr, decay):
-    _, m, v = adamw_step(p, g, m, v, t, lr, decay)
-    return p - lr * m / (v.sqrt() + EPS) - lr * decay * p, m, v
+def _corrected(p, g, m, v, t, lr, decay):
+    p, m, v = adamw_step(p, g, m, v, t, lr, decay)
+    return p, m / (1 - 0.9**t), v / (1 - 0.999**t)
 
 
-def _decay_in_gradient(p, g, m, v, t, lr, decay):
-    return adamw_step(p, g + decay * p, m, v, t, lr, 0.0)
+def _decay_after(p, g, m, v, t, lr, decay):
+    p, m, v = adamw_step(p, g, m, v, t, lr, 0.0)
+    return p - lr * decay * p, m, v
 
 
-def _decay_without_rate(p, g, m, v, t, lr, decay):
-    new, m, v = adamw_step(p, g, m, v, t, lr, 0.0)
-    return new - decay * p, m, v
-
-
-def _no_root(p, g, m, v, t, lr, decay):
-    _, m, v = adamw_step(p, g, m, v, t, lr, decay)
-    m_hat, v_hat = m / (1 - BETAS[0] ** t), v / (1 - BETAS[1] ** t)
-    return p - lr * m_hat / (v_hat + EPS) - lr * decay * p, m, v
-
-
-@exercise("one step of AdamW")
-def check_adamw_step(student, rng):
-    n, t = rng.size(3, 6), rng.size(2, 6)
-    inputs = {"p": rng.normal(n), "g": rng.normal(n), "m": 0.3 * rng.normal(n), "v": rng.uniform(0.1, 1.0, n)}
-    inputs |= {"t": t, "lr": 0.1, "decay": 0.5}
-    compare(
-        student, adamw_step, inputs, outputs=("p", "m", "v"),
-        diagnose={
-            "m and v are used without the correction 1 - beta^t: the first steps are then far too small": _uncorrected,
-            "the decay is added to the gradient (that is L2 in Adam); the W of AdamW means apart from it":
-                _decay_in_gradient,
-            "the decay is not multiplied by the learning rate": _decay_without_rate,
-            "the decay is missing": lambda p, g, m, v, t, lr, decay: adamw_step(p, g, m, v, t, lr, 0.0),
-            "the decay pulls away from zero: its sign is wrong":
-                lambda p, g, m, v, t, lr, decay: adamw_step(p, g, m, v, t, lr, -decay),
-            "the square root of v is missing": _no_root,
-            "the corrected means are returned; the next step needs m and v as they run":
-                lambda p, g, m, v, t, lr, decay: (
-                    lambda new: (new[0], new[1] / (1 - BETAS[0] ** t), new[2] / (1 - BETAS[1] ** t))
-                )(adamw_step(p, g, m, v, t, lr, decay)),
+@exercise(
+    "11.1",
+    "one step of AdamW",
+    adamw_step,
+    outputs=("p", "m", "v"),
+    mistakes={
+        "m and v are used without the correction 1 - beta^t: the first steps are then far too small": {
+            "correct": lambda mean, beta, t: mean
         },
-    )  # fmt: skip
+        "the steps count from 1: the correction is 1 - beta^t, not 1 - beta^(t + 1)": {
+            "correct": lambda mean, beta, t: mean / (1 - beta ** (t + 1))
+        },
+        "the decay is added to the gradient (that is L2 in Adam); the W of AdamW means apart from it": lambda p, g, m, v, t, lr, decay: (
+            adamw_step(p, g + decay * p, m, v, t, lr, 0.0)
+        ),
+        "the decay is not multiplied by the learning rate": {"shrink": lambda p, lr, decay: decay * p},
+        "the decay is missing": {"shrink": lambda p, lr, decay: 0},
+        "the decay pulls away from zero: its sign is wrong": {"shrink": lambda p, lr, decay: -lr * decay * p},
+        "the decay takes p after the step; it takes p before it": _decay_after,
+        "the square root of v is missing": {"below": lambda v_hat: v_hat + 1e-8},
+        "the 1e-8 is missing: where the gradient was always 0 this is 0 / 0": {"below": torch.sqrt},
+        "the 1e-8 stands under the root; it is added to the root": {"below": lambda v_hat: (v_hat + 1e-8).sqrt()},
+        "the betas are exchanged: 0.9 for m, 0.999 for v": {"betas": (0.999, 0.9)},
+        "the corrected means are returned; the next step needs m and v as they run": _corrected,
+    },
+)
+def check_adamw_step(rng):
+    n = rng.size(4, 6)
+    inputs = {"p": rng.normal(n), "g": rng.normal(n), "m": 0.3 * rng.normal(n), "v": rng.uniform(0.1, 1.0, n)}
+    for name, zero, small in (("g", 0.0, 1e-6), ("m", 0.0, 1e-6), ("v", 0.0, 1e-12)):
+        inputs[name][0], inputs[name][1] = zero, small  # never a gradient; always a very small one
+    return {**inputs, "t": rng.size(2, 6), "lr": rng.turn([0.1, 0.05]), "decay": rng.turn([0.5, 0.2])}
 
 
 # ---------------------------------------------------------------- 11.2
 
 
 def decays(name, shape):
-    """Reference: does weight decay apply to the parameter of this name and shape?"""
+    """Does weight decay apply to the parameter of this name and shape?"""
     return len(shape) >= 2 and not {"pos_embed", "cls_token"} & set(name.split("."))
 
 
 PARAMETERS = {
     "encoder.blocks.0.layer.proj_up.weight": (128, 32),
     "patch_embed.proj.weight": (32, 1, 2, 2),
+    "encoder.blocks.0.layer.paths.0.conv.conv.weight": (64, 1, 4),
+    "encoder.blocks.0.layer.paths.0.q_proj.weight": (16, 4, 4),
     "encoder.blocks.0.norm.weight": (32,),
     "encoder.blocks.0.layer.paths.0.learnable_skip": (64,),
     "encoder.blocks.0.layer.paths.0.mlstm_cell.fgate.bias": (4,),
     "encoder.blocks.0.layer.paths.0.mlstm_cell.fgate.weight": (4, 192),
+    "head.weight": (10, 32),
     "head.bias": (10,),
     "pos_embed.embed": (1, 4, 4, 32),
     "cls_token": (1, 1, 27),
 }
 
 
-@exercise("which parameters decay", cases=1)
-def check_decays(student, rng):
+@exercise(
+    "11.2",
+    "which parameters decay",
+    decays,
+    cases=1,
+    through=lambda function, name, shape: bool(function(name, shape)),
+    mistakes={
+        "positions and tokens have several axes and are not matrices: they do not decay": lambda n, s: len(s) > 1,
+        "a vector (norm, bias or skip) does not decay": lambda n, s: not n.startswith(("pos_embed", "cls_token")),
+        "a matrix or a kernel decays, whatever module it stands in": lambda n, s: decays(n, s) and "proj" not in n,
+    },
+)
+def check_decays(rng, student):
     for name, shape in PARAMETERS.items():
-        got = attempt(student, name, shape)
-        expect(got is not None, "nothing is returned: is the `return` missing?")
-        wanted, words = decays(name, shape), f"`{name}` {shape}"
-        if bool(got) == wanted:
-            continue
-        special = "pos_embed" in name or "cls_token" in name
-        expect(not special, f"{words} has several axes but holds positions or a token, not a matrix: it does not decay")
-        expect(wanted, f"{words} is a vector (norm, bias or skip): it does not decay")
-        expect(False, f"{words} is a matrix or a kernel: it decays, whatever module it stands in")
+        right = bool(attempt(student, name, shape)) == decays(name, shape)
+        told = f" (here `{name}` {shape})"
+        if len(shape) > 1 and not decays(name, shape):
+            expect(right, "positions and tokens have several axes and are not matrices: they do not decay", told)
+        expect(right or len(shape) > 1, "a vector (norm, bias or skip) does not decay", told)
+        expect(right, "a matrix or a kernel decays, whatever module it stands in", told)
+    for name, shape in PARAMETERS.items():
+        yield {"name": name, "shape": shape}
 
 
 # ---------------------------------------------------------------- 11.3
 
 
-def _restarts(step, steps, warmup_steps, lr, min_lr):
-    if step < warmup_steps:
-        return lr * (step + 1) / (warmup_steps + 1)
-    return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * step / steps)) / 2
+def _then(after):
+    """The warm-up, and another way down after it; its share of the way is from 0 to 1."""
+
+    def wrong(s, n, w, lr, low):
+        return learning_rate(s, n, w, lr, low) if s < w else after(s, n, w, lr, low)
+
+    return wrong
 
 
-@exercise("the learning rate of one step")
-def check_schedule(student, rng):
-    warmup, steps, lr, low = rng.size(4, 9), rng.size(30, 60), float(rng.uniform(1e-3, 1e-2)), 1e-4
+def _warm(up):
+    def wrong(s, n, w, lr, low):
+        return lr * up(s, w) if s < w else learning_rate(s, n, w, lr, low)
+
+    return wrong
+
+
+def _cosine(done, lr, low):
+    return low + (lr - low) * (1 + math.cos(math.pi * done)) / 2
+
+
+@exercise(
+    "11.3",
+    "the learning rate of one step",
+    learning_rate,
+    function="schedule",
+    rtol=1e-5,
+    atol=0,
+    mistakes={
+        "the warm-up starts at 0, so the first step is wasted: use (step + 1) / (warmup_steps + 1)": _warm(
+            lambda s, w: s / w
+        ),
+        "the warm-up reaches lr one step early: divide by warmup_steps + 1": _warm(lambda s, w: (s + 1) / w),
+        "there is no warm-up": lambda s, n, w, lr, low: learning_rate(max(s, w), n, w, lr, low),
+        "the cosine must begin where the warm-up ends: count steps from warmup_steps on": _then(
+            lambda s, n, w, lr, low: _cosine(s / n, lr, low)
+        ),
+        "the cosine ends one step early: divide by steps - warmup_steps": _then(
+            lambda s, n, w, lr, low: _cosine((s - w) / (n - w - 1), lr, low)
+        ),
+        "the cosine goes down to 0, not to min_lr": lambda s, n, w, lr, low: learning_rate(s, n, w, lr, 0.0),
+        "min_lr is added on top: the cosine falls from lr to min_lr, so its height is lr - min_lr": _then(
+            lambda s, n, w, lr, low: low + _cosine((s - w) / (n - w), lr, 0.0)
+        ),
+        "after the warm-up the rate stays constant: the cosine is missing": _then(lambda s, n, w, lr, low: lr),
+        "this falls in a straight line; half a cosine is wanted": _then(
+            lambda s, n, w, lr, low: lr + (low - lr) * (s - w) / (n - w)
+        ),
+    },
+)
+def check_schedule(rng):
+    warmup, steps, lr = rng.size(4, 9), rng.size(30, 60), float(rng.uniform(1e-3, 1e-2))
     for step in (0, warmup - 1, warmup, (steps + warmup) // 2, steps - 1):
-        compare(
-            student, learning_rate, {"step": step, "steps": steps, "warmup_steps": warmup, "lr": lr, "min_lr": low},
-            rtol=1e-5, atol=0,
-            diagnose={
-                "the warm-up starts at 0, so the first step is wasted: use (step + 1) / (warmup_steps + 1)":
-                    lambda s, n, w, lr, low: lr * s / w if s < w else learning_rate(s, n, w, lr, low),
-                "the warm-up reaches lr one step early: divide by warmup_steps + 1":
-                    lambda s, n, w, lr, low: lr * (s + 1) / w if s < w else learning_rate(s, n, w, lr, low),
-                "the cosine must begin where the warm-up ends: count steps from warmup_steps on": _restarts,
-                "the cosine goes down to 0, not to min_lr":
-                    lambda s, n, w, lr, low: learning_rate(s, n, w, lr, 0.0),
-                "min_lr is added on top: the cosine falls from lr to min_lr, so its height is lr - min_lr":
-                    lambda s, n, w, lr, low: low + learning_rate(s, n, w, lr, 0.0),
-                "after the warm-up the rate stays constant: the cosine is missing":
-                    lambda s, n, w, lr, low: learning_rate(s, n, w, lr, lr),
-                "this falls in a straight line; half a cosine is wanted":
-                    lambda s, n, w, lr, low: low + (lr - low) * (1 - (s - w) / (n - w)),
-            },
-        )  # fmt: skip
+        yield {"step": step, "steps": steps, "warmup_steps": warmup, "lr": lr, "min_lr": 1e-4}
 
 
 # ---------------------------------------------------------------- 11.4
 
 
-def clip(gradients, largest):
-    """Reference: gradients (list of tensors) scaled together so that their common norm is at most `largest`."""
-    norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
-    return [g * min(1.0, largest / norm) for g in gradients]
+def clip(
+    gradients,
+    largest,
+    *,
+    join=lambda squares: math.sqrt(sum(squares)),
+    factor=lambda largest, norm: min(1.0, largest / norm),
+):
+    """Gradients (list of tensors) scaled together so that their common norm is at most `largest`."""
+    norm = join([float((g**2).sum()) for g in gradients])
+    return [g * factor(largest, norm) for g in gradients]
 
 
-def _one_by_one(gradients, largest):
-    return [clip([g], largest)[0] for g in gradients]
-
-
-@exercise("clip the gradient")
-def check_clip(student, rng):
+@exercise(
+    "11.4",
+    "clip the gradient",
+    clip,
+    outputs=("gradient 1", "gradient 2"),
+    mistakes={
+        "a small gradient is made larger: clipping only shortens": {"factor": lambda largest, norm: largest / norm},
+        "each tensor is clipped by itself, which turns the direction; all share one norm": lambda gradients, largest: [
+            clip([g], largest)[0] for g in gradients
+        ],
+        "single values are cut off, which turns the direction; scale all by one factor": lambda gradients, largest: [
+            g.clamp(-largest, largest) for g in gradients
+        ],
+        "nothing is clipped": {"factor": lambda largest, norm: 1.0},
+        "the norm lacks its square root": {"join": sum},
+        "the norms of the tensors are added; add their squares, then take the root": {
+            "join": lambda squares: sum(map(math.sqrt, squares))
+        },
+        "this takes the largest norm of a tensor; all share one norm": {
+            "join": lambda squares: math.sqrt(max(squares))
+        },
+        "the factor is upside down: largest / norm": {"factor": lambda largest, norm: max(1.0, norm / largest)},
+    },
+)
+def check_clip(rng):
     gradients = [rng.normal(rng.size(2, 4), 3), rng.normal(rng.size(2, 5))]
+    gradients[1] = gradients[1] + 3 * gradients[1].sign()  # one number above what is allowed, whatever is drawn
     norm = math.sqrt(sum(float((g**2).sum()) for g in gradients))
     for largest in (0.4 * norm, 2.5 * norm):
-        compare(
-            student, clip, {"gradients": gradients, "largest": largest}, outputs=("gradient 1", "gradient 2"),
-            diagnose={
-                "a small gradient is made larger: clipping only shortens": lambda gs, c: [g * c / norm for g in gs],
-                "each tensor is clipped by itself, which turns the direction; all share one norm": _one_by_one,
-                "single values are cut off, which turns the direction; scale all by one factor":
-                    lambda gs, c: [g.clamp(-c, c) for g in gs],
-                "nothing is clipped": lambda gs, c: gs,
-                "the norm lacks its square root": lambda gs, c: [g * min(1.0, c / norm**2) for g in gs],
-                "the factor is upside down: largest / norm": lambda gs, c: [g * max(1.0, norm / c) for g in gs],
-            },
-        )  # fmt: skip
+        yield {"gradients": gradients, "largest": largest}
 
 
 # ---------------------------------------------------------------- 11.5
 
 
-def mixup(images, targets, order, share):
-    """Reference: images (B, ...), targets (B, classes), order (B,): each is mixed with its partner images[order]."""
-    return share * images + (1 - share) * images[order], share * targets + (1 - share) * targets[order]
+def mixup(images, targets, order, share, *, take=lambda share: 1 - share):
+    """Images (B, ...), targets (B, classes), order (B,): each is mixed with its partner images[order]."""
+    return share * images + take(share) * images[order], share * targets + take(share) * targets[order]
 
 
-@exercise("mixup")
-def check_mixup(student, rng):
-    B, classes = rng.size(4, 7), rng.size(3, 6)
-    order = torch.arange(B).roll(rng.size(1, B - 1))
-    targets = torch.eye(classes)[torch.arange(B) % classes]
-    inputs = {"images": rng.normal(B, 1, 3, 3), "targets": targets, "order": order, "share": float(rng.uniform(0.1, 0.4))}
-    compare(
-        student, mixup, inputs, outputs=("images", "targets"),
-        diagnose={
-            "the targets are not mixed: a picture that is 70 % of a 3 should be called 70 % of a 3":
-                lambda x, y, o, s: (mixup(x, y, o, s)[0], y),
-            "the images are not mixed": lambda x, y, o, s: (x, mixup(x, y, o, s)[1]),
-            "the shares are exchanged: the image itself has `share`": lambda x, y, o, s: mixup(x, y, o, 1 - s),
-            "the targets have the other image's share": lambda x, y, o, s: (mixup(x, y, o, s)[0], mixup(x, y, o, 1 - s)[1]),
-            "the other image comes with all of itself: its share is 1 - share":
-                lambda x, y, o, s: (s * x + x[o], s * y + y[o]),
-            "partners are images[order]; here each image is mixed with itself": lambda x, y, o, s: (x, y),
-        },
-    )  # fmt: skip
+@exercise(
+    "11.5",
+    "mixup",
+    mixup,
+    outputs=("images", "targets"),
+    mistakes={
+        "the targets are not mixed: a picture that is 70 % of a 3 should be called 70 % of a 3": lambda x, y, o, s: (
+            mixup(x, y, o, s)[0],
+            y,
+        ),
+        "the images are not mixed": lambda x, y, o, s: (x, mixup(x, y, o, s)[1]),
+        "the shares are exchanged: the image itself has `share`": lambda x, y, o, s: mixup(x, y, o, 1 - s),
+        "the targets have the other image's share": lambda x, y, o, s: (
+            mixup(x, y, o, s)[0],
+            mixup(x, y, o, 1 - s)[1],
+        ),
+        "the other image comes with all of itself: its share is 1 - share": {"take": lambda share: 1},
+        "both have `share`; the other image's is 1 - share": {"take": lambda share: share},
+        "partners are images[order]; here each image is mixed with itself": lambda x, y, o, s: (x, y),
+        "partners are images[order]; here `order` is undone": lambda x, y, o, s: mixup(x, y, o.argsort(), s),
+        "partners are images[order]; here each image is mixed with its neighbour": lambda x, y, o, s: mixup(
+            x, y, torch.arange(len(x)).roll(1), s
+        ),
+    },
+)
+def check_mixup(rng):
+    B, classes = rng.size(5, 8), rng.size(3, 6)
+    return {
+        "images": rng.normal(B, 1, 3, 3),
+        "targets": torch.eye(classes)[torch.arange(B) % classes],
+        "order": torch.arange(B).roll(2),
+        "share": float(rng.uniform(0.1, 0.4)),
+    }

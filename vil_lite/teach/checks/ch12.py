@@ -1,176 +1,215 @@
-"""Checks of chapter 12: high resolution."""
+"""Exercises of chapter 12: high resolution."""
 
 import math
 
 import numpy as np
-import torch.nn.functional as F
 
-from ._base import compare, exercise
+from ._base import exercise
 
 # ---------------------------------------------------------------- 12.1
 
 
 def count_tokens(size, patch, stride):
-    """Reference: patches of a square image of size x size pixels."""
+    """Patches of a square image of size x size pixels."""
     return ((size - patch) // stride + 1) ** 2
 
 
-@exercise("the tokens of an image")
-def check_count_tokens(student, rng):
+@exercise(
+    "12.1",
+    "the tokens of an image",
+    count_tokens,
+    rtol=0,
+    atol=0,
+    mistakes={
+        "this is one side of the grid; square it": lambda n, p, s: (n - p) // s + 1,
+        "the first patch is not counted: + 1 on each side": lambda n, p, s: ((n - p) // s) ** 2,
+        "+ 1 comes before squaring": lambda n, p, s: ((n - p) // s) ** 2 + 1,
+        "the last patches would hang over the edge: a patch needs `patch` pixels": lambda n, p, s: (n // s) ** 2,
+        "patches start `stride` pixels apart, not `patch`": lambda n, p, s: (n // p) ** 2,
+    },
+)
+def check_count_tokens(rng):
     stride = rng.size(3, 8)
     patch = 2 * stride + rng.size(1, 4)  # overlaps so much that no wrong formula is right by chance
-    size = patch + stride * rng.size(5, 20)
-    compare(
-        student, count_tokens, {"size": size, "patch": patch, "stride": stride},
-        diagnose={
-            "this is one side of the grid; square it": lambda n, p, s: (n - p) // s + 1,
-            "the first patch is not counted: + 1 on each side": lambda n, p, s: ((n - p) // s) ** 2,
-            "+ 1 comes before squaring": lambda n, p, s: ((n - p) // s) ** 2 + 1,
-            "the last patches would hang over the edge: a patch needs `patch` pixels": lambda n, p, s: (n // s) ** 2,
-            "patches start `stride` pixels apart, not `patch`": lambda n, p, s: (n // p) ** 2,
-        },
-    )  # fmt: skip
+    return {"size": patch + stride * rng.size(5, 20), "patch": patch, "stride": stride}
 
 
 # ---------------------------------------------------------------- 12.2
 
 
-def _solve(tokens, seconds, weights, powers=(0, 1, 2)):
+def fit_cost(tokens, seconds, *, weight=lambda seconds: 1 / seconds, powers=(0, 1, 2)):
+    """(a, b, c) of a + b S + c S**2 with the smallest sum of squared relative errors."""
     columns = np.stack([tokens**power for power in powers], axis=1)
-    scale = columns.max(axis=0)  # powers of thousands beside ones would cost digits
+    scale, weights = columns.max(axis=0), weight(seconds)  # powers of thousands beside ones would cost digits
     return np.linalg.lstsq(columns / scale * weights[:, None], seconds * weights, rcond=None)[0] / scale
 
 
-def fit_cost(tokens, seconds):
-    """Reference: (a, b, c) of a + b S + c S**2 with the smallest sum of squared relative errors."""
-    return _solve(tokens, seconds, 1 / seconds)
-
-
-@exercise("a curve through measured times")
-def check_fit_cost(student, rng):
+@exercise(
+    "12.2",
+    "a curve through measured times",
+    fit_cost,
+    rtol=1e-3,
+    atol=0,
+    mistakes={
+        "these are the smallest absolute errors, so the largest image alone decides; divide by the seconds": {
+            "weight": np.ones_like
+        },
+        "multiplying by the seconds favours the largest image even more; divide": {"weight": lambda t: t},
+        "divide both sides by the seconds, not by their root": {"weight": lambda t: t**-0.5},
+        "the weighted error is squared anyway: the weight is 1 / seconds, not its square": {
+            "weight": lambda t: t**-2.0
+        },
+        "the weights look at the tokens; divide by the seconds": lambda S, t: fit_cost(S, t, weight=lambda t: 1 / S),
+        "the coefficients stand in the order of falling powers; a, b, c is wanted": lambda S, t: fit_cost(S, t)[::-1],
+        "the constant is missing": {"powers": (1, 2)},
+        "the square is missing": {"powers": (0, 1)},
+    },
+)
+def check_fit_cost(rng):
     tokens = np.array([196.0, 576, 1024, 2304, 4096, 6400, 9216])
     a, b, c = rng.uniform(0.02, 0.05, 3).double().numpy() * [1, 1e-2, 1e-5]
     noise = rng.uniform(0.85, 1.15, 7).double().numpy()
-    compare(
-        student, fit_cost, {"tokens": tokens, "seconds": (a + b * tokens + c * tokens**2) * noise}, rtol=1e-3, atol=0,
-        diagnose={
-            "these are the smallest absolute errors, so the largest image alone decides; divide by the seconds":
-                lambda S, t: _solve(S, t, np.ones_like(t)),
-            "multiplying by the seconds favours the largest image even more; divide": lambda S, t: _solve(S, t, t),
-            "divide both sides by the seconds, not by their root": lambda S, t: _solve(S, t, t**-0.5),
-            "the coefficients stand in the order of falling powers; a, b, c is wanted":
-                lambda S, t: fit_cost(S, t)[::-1],
-            "the constant is missing": lambda S, t: _solve(S, t, 1 / t, (1, 2)),
-            "the square is missing": lambda S, t: _solve(S, t, 1 / t, (0, 1)),
-        },
-    )  # fmt: skip
+    return {"tokens": tokens, "seconds": (a + b * tokens + c * tokens**2) * noise}
 
 
 # ---------------------------------------------------------------- 12.3
 
 
-def _roots(one, other):
+def _roots(one, other, below=lambda inside: []):
+    """Where the curves meet; below: from what is under the root, if that is less than 0."""
     a, b, c = (float(x) - float(y) for x, y in zip(one, other))
     if c == 0:
         return [-a / b] if b else []
     inside = b * b - 4 * a * c
-    return sorted((-b + sign * math.sqrt(inside)) / (2 * c) for sign in (1, -1)) if inside >= 0 else []
+    if inside < 0:
+        return below(-b / (2 * c))
+    return sorted((-b + sign * math.sqrt(inside)) / (2 * c) for sign in (1, -1))
 
 
-def crossing(one, other):
-    """Reference: the largest S > 0 at which both curves a + b S + c S**2 meet, or infinity."""
-    return max((root for root in _roots(one, other) if root > 0), default=math.inf)
+def crossing(vit, vil, *, pick=max, which=lambda root: root > 0, never=math.inf, below=lambda middle: []):
+    """The largest S > 0 at which both curves a + b S + c S**2 meet, or infinity."""
+    return pick((root for root in _roots(vit, vil, below) if which(root)), default=never)
 
 
-@exercise("where two curves cross", cases=8)
-def check_crossing(student, rng):
-    low, high = rng.size(20, 200), rng.size(800, 4000)
-    c = rng.size(1, 9) / 1e8
-    vit = (0.2 + c * low * high, 1e-4, 2 * c)
-    vil = (0.2, 1e-4 + c * (low + high), c)  # vit - vil = c (S - low)(S - high)
-    if rng.size(0, 1):  # one crossing below zero
-        vil = (0.2 + 2 * c * low * high, 1e-4 + c * (high - low), c)  # c (S + low)(S - high)
-    diagnose = {
-        "this is the smaller root; behind it the curves meet once more": lambda x, y: min(_roots(x, y)),
+def _formula(sign):
+    """A mistake: one of the two roots of the formula, whatever its place."""
+
+    def wrong(vit, vil):
+        a, b, c = (x - y for x, y in zip(vit, vil))
+        if c == 0 or b * b < 4 * a * c:
+            return crossing(vit, vil)
+        root = (-b + sign * math.sqrt(b * b - 4 * a * c)) / (2 * c)
+        return root if root > 0 else math.inf
+
+    return wrong
+
+
+@exercise(
+    "12.3",
+    "where two curves cross",
+    crossing,
+    cases=4,
+    mistakes={
+        "this is the smaller root; behind it the curves meet once more": {"pick": min},
+        "this takes + in the formula of the roots; where c is below 0 that is the smaller one": _formula(1),
+        "this takes - in the formula of the roots; where c is above 0 that is the smaller one": _formula(-1),
         "the sign is wrong": lambda x, y: -crossing(x, y),
-        "the constants are left out": lambda x, y: -(x[1] - y[1]) / (x[2] - y[2]),
-        "only constants and slopes are compared; the squares decide": lambda x, y: (y[0] - x[0]) / (x[1] - y[1]),
+        "the constants are left out": lambda x, y: crossing((0.0, *x[1:]), (0.0, *y[1:])),
         "divide by 2 c, not by c": lambda x, y: crossing(x, y) * 2,
         "this is one side of the grid; tokens are wanted": lambda x, y: math.sqrt(crossing(x, y)),
-    }
-    compare(student, crossing, {"vit": vit, "vil": vil}, diagnose=diagnose)
-    never = {"vit": (0.1, 1e-4, c), "vil": (0.2, 2e-4, 2 * c)}
-    compare(
-        student, crossing, never,
-        diagnose={"curves that never meet for S > 0: infinity is wanted": lambda x, y: max(_roots(x, y), default=None),
-                  "curves that never meet for S > 0: infinity is wanted, not NaN": math.nan,
-                  "curves that never meet for S > 0: infinity is wanted, not 0": 0.0},
-    )  # fmt: skip
+        "curves that never meet have complex roots; their real part is no meeting: infinity is wanted": {
+            "below": lambda middle: [middle]
+        },
+        "two curves with the same square are lines to each other, and lines meet once: S = -a / b": lambda x, y: (
+            math.inf if x[2] == y[2] else crossing(x, y)
+        ),
+        "a meeting at S < 0 is none: infinity is wanted": {"which": lambda root: True},
+        "curves that never meet for S > 0: infinity is wanted, not NaN": {"never": math.nan},
+        "curves that never meet for S > 0: infinity is wanted, not 0": {"never": 0.0},
+        "curves that never meet for S > 0: infinity is wanted, not None": {"never": ""},
+    },
+)
+def check_crossing(rng):
+    low, high = rng.size(20, 200), rng.size(800, 4000)
+    c = rng.size(1, 9) / 1e8
+    twice = (0.2 + c * low * high, 1e-4, 2 * c), (0.2, 1e-4 + c * (low + high), c)  # c (S - low)(S - high)
+    once = (0.2, 1e-4, 2 * c), (0.2 + 2 * c * low * high, 1e-4 + c * (high - 2 * low), c)  # c (S + 2 low)(S - high)
+    before = (0.2 + c * low * high, 1e-4 + c * (low + high), 2 * c), (0.2, 1e-4, c)  # c (S + low)(S + high)
+    nowhere = (0.2 + c * high**2, 1e-4, 2 * c), (0.2, 1e-4 + c * high, c)  # no root: (S - high / 2)² and more
+    lines = (0.2, 1e-4, c), (0.2 + 1e-5 * high, 9e-5, c)  # 1e-5 (S - high)
+    parallel = (0.2, 1e-4, c), (0.3, 1e-4, c)
+    for one, other in (twice, twice[::-1], once, once[::-1], before, nowhere, nowhere[::-1], lines, parallel):
+        yield {"vit": one, "vil": other}
 
 
 # ---------------------------------------------------------------- 12.4
 
 
-def resize(embed, grid):
-    """Reference: positions (1, H, W, d) for another grid: (1, *grid, d)."""
-    return _resize(embed, grid)
+def rate_factor(name, depth, decay, *, first=1, norm=0, head=0, digits=None):
+    """By what the learning rate of a parameter is multiplied: 1 at the head, decay for each layer below it."""
+    if name.startswith("encoder.blocks."):
+        layer = int(name.split(".")[2][:digits]) + first
+    elif name.startswith(("patch_embed.", "pos_embed.")):
+        layer = 0
+    else:
+        layer = depth + norm if name.startswith("token_norm.") else depth + 1
+    return decay ** (depth + 1 + head - layer)
 
 
-def _resize(embed, grid, mode="bicubic", **options):
-    return F.interpolate(embed.movedim(3, 1), size=tuple(grid), mode=mode, **options).movedim(1, 3)
-
-
-def _without_movedim(embed, grid):
-    _, H, W, d = embed.shape
-    return F.interpolate(embed.reshape(1, d, H, W), size=tuple(grid), mode="bicubic").reshape(1, *grid, d)
-
-
-@exercise("positions for another grid")
-def check_resize(student, rng):
-    H, W, d = rng.size(3, 5), rng.size(10, 12), rng.size(2, 6)  # never a square grid
-    grid = (H + rng.size(1, 4), W + rng.size(1, 4))
-    compare(
-        student, resize, {"embed": rng.normal(1, H, W, d), "grid": grid},
-        diagnose={
-            "this is the nearest neighbour: steps instead of a smooth surface": lambda e, g: _resize(e, g, "nearest"),
-            "this is bilinear; bicubic is wanted": lambda e, g: _resize(e, g, "bilinear"),
-            "align_corners=True stretches the patches' centres to the edge; leave it out":
-                lambda e, g: _resize(e, g, align_corners=True),
-            "height and width of the grid are exchanged": lambda e, g: _resize(e, g[::-1]),
-            "the features stand in front for F.interpolate and have to come back":
-                lambda e, g: _resize(e, g).movedim(3, 1),
-            "reshape does not move the axis of the features, it mixes numbers; permute": _without_movedim,
-            "antialias=True changes enlarged values too; leave it out": lambda e, g: _resize(e, g, antialias=True),
-        },
-    )  # fmt: skip
+@exercise(
+    "12.4",
+    "a learning rate for each layer",
+    rate_factor,
+    mistakes={
+        "blocks are counted from 1: block 0 lies above the patches": {"first": 0},
+        "the norm of the tokens belongs to the last block, not to the head": {"norm": 1},
+        "the head learns at the full rate, factor 1": {"head": 1},
+        "a block's number may have two digits: split the name at its dots": {"digits": 1},
+        "the wrong way round: the patches learn least": lambda name, depth, decay: (
+            decay ** (depth + 1) / rate_factor(name, depth, decay)
+        ),
+        "the factors are multiplied, one for each layer; they do not fall in a line": lambda name, depth, decay: (
+            1 - (1 - decay) * math.log(rate_factor(name, depth, math.e))
+        ),
+    },
+)
+def check_rate_factor(rng):
+    depth, decay = rng.size(13, 24), rng.uniform(0.6, 0.9)
+    block = rng.size(10, depth - 1)
+    inside = ".layer.proj_up.weight"
+    names = [
+        f"encoder.blocks.{block}{inside}",
+        f"encoder.blocks.0{inside}",
+        "patch_embed.proj.weight",
+        "pos_embed.embed",
+    ]
+    for name in (*names, "token_norm.weight", "pooled_norm.bias", "head.weight", f"encoder.blocks.{depth - 1}{inside}"):
+        yield {"name": name, "depth": depth, "decay": float(decay)}
 
 
 # ---------------------------------------------------------------- 12.5
 
 
-def intensity(L, d, bytes_each):
-    """Reference: FLOPs for each byte moved by one chunk of L tokens, one head of width d."""
-    return _intensity(L, d, bytes_each)
-
-
-def _intensity(L, d, size, flops=2, vectors=4, states=2, products=(2, 2)):
+def intensity(L, d, bytes_each, *, flops=2, vectors=4, states=2, products=(2, 2)):
+    """FLOPs for each byte moved by one chunk of L tokens, one head of width d."""
     multiply_adds = products[0] * L * L * d + products[1] * L * d * d
-    return flops * multiply_adds / (size * (vectors * L * d + states * d * d))
+    return flops * multiply_adds / (bytes_each * (vectors * L * d + states * d * d))
 
 
-@exercise("the arithmetic intensity of a chunk")
-def check_intensity(student, rng):
-    inputs = {"L": rng.size(2, 200), "d": rng.size(201, 400), "bytes_each": rng.choice([2, 4])}
-    compare(
-        student, intensity, inputs,
-        diagnose={
-            "a multiply-add is two FLOPs here": lambda L, d, b: _intensity(L, d, b, flops=1),
-            "the state is read and written: it moves twice": lambda L, d, b: _intensity(L, d, b, states=1),
-            "the state has to be moved, too": lambda L, d, b: _intensity(L, d, b, states=0),
-            "the output is written, too: four vectors for each token": lambda L, d, b: _intensity(L, d, b, vectors=3),
-            "these are FLOPs for each number; a number has `bytes_each` bytes": lambda L, d, b: _intensity(L, d, 1),
-            "upside down: FLOPs for each byte": lambda L, d, b: 1 / _intensity(L, d, b),
-            "the two products with the state are missing": lambda L, d, b: _intensity(L, d, b, products=(2, 0)),
-            "the two products inside the chunk are missing": lambda L, d, b: _intensity(L, d, b, products=(0, 2)),
-        },
-    )  # fmt: skip
+@exercise(
+    "12.5",
+    "the arithmetic intensity of a chunk",
+    intensity,
+    mistakes={
+        "a multiply-add is two FLOPs here": {"flops": 1},
+        "the state is read and written: it moves twice": {"states": 1},
+        "the state has to be moved, too": {"states": 0},
+        "the output is written, too: four vectors for each token": {"vectors": 3},
+        "these are FLOPs for each number; a number has `bytes_each` bytes": lambda L, d, b: intensity(L, d, 1),
+        "upside down: FLOPs for each byte": lambda L, d, b: 1 / intensity(L, d, b),
+        "the two products with the state are missing": {"products": (2, 0)},
+        "the two products inside the chunk are missing": {"products": (0, 2)},
+    },
+)
+def check_intensity(rng):
+    return {"L": rng.size(20, 200), "d": rng.size(201, 400), "bytes_each": rng.turn([2, 4])}

@@ -1,248 +1,339 @@
-"""Checks of chapter 13: anatomy of YOLOv8."""
+"""Exercises of chapter 13: anatomy of YOLOv8."""
 
 import math
 
 import numpy as np
 import torch
 
-from ._base import compare, exercise
+from ._base import exercise
 
 # ---------------------------------------------------------------- 13.1
 
 
-def read_row(repeats, channels, depth, width, max_channels):
-    """Reference: (repeats, channels) of a YAML row at a scale, as ultralytics' parser computes them."""
-    repeats = max(round(repeats * depth), 1) if repeats > 1 else repeats
-    return repeats, math.ceil(min(channels, max_channels) * width / 8) * 8
+def read_row(
+    repeats,
+    channels,
+    depth,
+    width,
+    max_channels,
+    *,
+    count=lambda n: max(round(n), 1),
+    cap=lambda channels, width, most: min(channels, most) * width,
+    up=lambda x: math.ceil(x / 8) * 8,
+):
+    """(repeats, channels) of a YAML row at a scale, as ultralytics' parser computes them."""
+    return count(repeats * depth) if repeats > 1 else repeats, up(cap(channels, width, max_channels))
 
 
-def _up(x):
-    return math.ceil(x / 8) * 8
-
-
-@exercise("a row of the YAML at a scale")
-def check_read_row(student, rng):
+@exercise(
+    "13.1",
+    "a row of the YAML at a scale",
+    read_row,
+    outputs=("the pair of repeats and channels",),
+    cases=2,
+    rtol=0,
+    atol=0,
+    mistakes={
+        "a block must be there at least once: max(..., 1)": {"count": round},
+        "repeats are rounded to the nearest number, not down": {"count": lambda n: max(int(n), 1)},
+        "repeats are rounded to the nearest number, not up": {"count": math.ceil},
+        "the depth is not used": lambda n, c, d, w, m: (n, read_row(n, c, d, w, m)[1]),
+        "the channels have to be rounded up to a multiple of 8": {"up": int},
+        "the channels are rounded to a multiple of 8, but upwards": {"up": lambda x: int(x / 8) * 8},
+        "the channels are rounded up to a multiple of 8, not to the nearest": {"up": lambda x: round(x / 8) * 8},
+        "max_channels is not used": {"cap": lambda channels, width, most: channels * width},
+        "the width is not used": {"cap": lambda channels, width, most: min(channels, most)},
+        "the cap comes first, the width after it: min(channels, max_channels) · width": {
+            "cap": lambda channels, width, most: min(channels * width, most)
+        },
+    },
+)
+def check_read_row(rng):
     names = ("repeats", "channels", "depth", "width", "max_channels")
-    random = (rng.choice([1, 3, 6]), 64 * rng.size(1, 16), rng.choice([0.33, 0.67, 1.0]), rng.choice([0.25, 0.5, 1.25]), 512)
+    depth, width = rng.choice([0.33, 0.67, 1.0]), rng.choice([0.25, 0.5, 1.25])
     rows = [(3, 64, 0.1, 1.0, 1024), (3, 64, 0.6, 1.0, 1024), (6, 64, 0.4, 1.0, 1024), (1, 64, 0.33, 1.0, 1024)]
-    rows += [(1, 100, 1.0, 0.33, 1024), (1, 1024, 1.0, 1.25, 512), random]
-    for row in rows:
-        compare(
-            student, read_row, dict(zip(names, row)), rtol=0, atol=0, outputs=("the pair of repeats and channels",),
-            diagnose={
-                "a block must be there at least once: max(..., 1)":
-                    lambda n, c, d, w, m: (round(n * d), read_row(n, c, d, w, m)[1]),
-                "repeats are rounded to the nearest number, not down":
-                    lambda n, c, d, w, m: (max(int(n * d), 1), read_row(n, c, d, w, m)[1]),
-                "repeats are rounded to the nearest number, not up":
-                    lambda n, c, d, w, m: (math.ceil(n * d), read_row(n, c, d, w, m)[1]),
-                "the depth is not used": lambda n, c, d, w, m: (n, read_row(n, c, d, w, m)[1]),
-                "the channels have to be rounded up to a multiple of 8":
-                    lambda n, c, d, w, m: (read_row(n, c, d, w, m)[0], int(min(c, m) * w)),
-                "the channels are rounded to a multiple of 8, but upwards":
-                    lambda n, c, d, w, m: (read_row(n, c, d, w, m)[0], int(min(c, m) * w / 8) * 8),
-                "max_channels is not used": lambda n, c, d, w, m: (read_row(n, c, d, w, m)[0], _up(c * w)),
-                "the cap comes first, the width after it: min(channels, max_channels) · width":
-                    lambda n, c, d, w, m: (read_row(n, c, d, w, m)[0], _up(min(c * w, m))),
-            },
-        )
+    rows += [(1, 100, 1.0, 0.33, 1024), (1, 1024, 1.0, 1.25, 512), (3, 68, 0.33, 0.5, 512), (1, 62, 1.0, 1.0, 1024)]
+    for row in [*rows, (rng.choice([1, 3, 6]), 64 * rng.size(1, 16), depth, width, 512)]:
+        yield dict(zip(names, row))
 
 
 # ---------------------------------------------------------------- 13.2
 
 
-def decode(logits, points, stride):
-    """Reference: boxes (A, 4) x1 y1 x2 y2 in pixels of logits (A, 4, bins), points (A, 2) in cells, stride (A,)."""
-    bins = torch.arange(logits.shape[-1], dtype=logits.dtype)
-    left_top, right_bottom = (logits.softmax(-1) @ bins).chunk(2, 1)
-    return torch.cat([points - left_top, points + right_bottom], 1) * stride[:, None]
+def decode(
+    logits,
+    points,
+    stride,
+    *,
+    share=lambda logits: logits.softmax(-1),
+    first=0,
+    sides=(0, 1, 2, 3),
+    signs=(-1, -1, 1, 1),
+    scale=lambda points, apart, stride: (points + apart) * stride,
+):
+    """Boxes (A, 4) x1 y1 x2 y2 in pixels of logits (A, 4, bins), points (A, 2) in cells, stride (A,)."""
+    bins = first + torch.arange(logits.shape[-1], dtype=logits.dtype)
+    distances = (share(logits) @ bins)[:, list(sides)]
+    return scale(points.repeat(1, 2), distances * torch.tensor(signs), stride[:, None])
 
 
-def _box(distances, points, stride):
-    lt, rb = distances.chunk(2, 1)
-    return torch.cat([points - lt, points + rb], 1) * stride[:, None]
+def _centred(logits, points, stride):
+    box = decode(logits, points, stride)
+    return torch.cat([(box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]], 1)
 
 
-@exercise("boxes from distributions")
-def check_decode(student, rng):
-    A, bins = rng.size(5, 9), rng.size(6, 16)
-    inputs = {
-        "logits": 2 * rng.normal(A, 4, bins),
-        "points": rng.uniform(0, 20, A, 2),
-        "stride": torch.tensor([8.0, 16.0, 32.0])[torch.arange(A) % 3],
-    }
+def _most_probable(logits):
+    return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).to(logits.dtype)
 
-    def centred(logits, points, stride):
-        box = decode(logits, points, stride)
-        return torch.cat([(box[:, :2] + box[:, 2:]) / 2, box[:, 2:] - box[:, :2]], 1)
 
-    def distances(logits):
-        return logits.softmax(-1) @ torch.arange(logits.shape[-1], dtype=logits.dtype)
-
-    compare(
-        student, decode, inputs,
-        diagnose={
-            "the most probable bin is taken; the distance is the mean of the distribution":
-                lambda x, p, s: _box(x.argmax(-1).to(x.dtype), p, s),
-            "the softmax is missing: logits are not probabilities":
-                lambda x, p, s: _box(x @ torch.arange(x.shape[-1], dtype=x.dtype), p, s),
-            "the softmax runs over the four sides; it has to run over the bins":
-                lambda x, p, s: _box(x.softmax(1) @ torch.arange(x.shape[-1], dtype=x.dtype), p, s),
-            "the bins count from 0, not from 1": lambda x, p, s: _box(distances(x) + 1, p, s),
-            "these are cells, not pixels: the stride is missing": lambda x, p, s: decode(x, p, torch.ones_like(s)),
-            "the points are in cells too: the stride multiplies the whole box, not the distances alone":
-                lambda x, p, s: _box(distances(x) * s[:, None], p, torch.ones_like(s)),
-            "centre and size are returned; two corners x1 y1 x2 y2 are wanted": centred,
-            "left and top are subtracted from the point, right and bottom are added":
-                lambda x, p, s: torch.cat([p + distances(x)[:, :2], p + distances(x)[:, 2:]], 1) * s[:, None],
-            "the order of the sides is left, top, right, bottom":
-                lambda x, p, s: _box(distances(x)[:, [0, 2, 1, 3]], p, s),
+@exercise(
+    "13.2",
+    "boxes from distributions",
+    decode,
+    mistakes={
+        "the most probable bin is taken; the distance is the mean of the distribution": {"share": _most_probable},
+        "the softmax is missing: logits are not probabilities": {"share": lambda logits: logits},
+        "the softmax runs over the four sides; it has to run over the bins": {
+            "share": lambda logits: logits.softmax(1)
         },
-    )
+        "the bins count from 0, not from 1": {"first": 1},
+        "these are cells, not pixels: the stride is missing": {"scale": lambda points, apart, stride: points + apart},
+        "the points are in cells too: the stride multiplies the whole box, not the distances alone": {
+            "scale": lambda points, apart, stride: points + apart * stride
+        },
+        "the distances are in cells too: the stride multiplies the whole box, not the points alone": {
+            "scale": lambda points, apart, stride: points * stride + apart
+        },
+        "centre and size are returned; two corners x1 y1 x2 y2 are wanted": _centred,
+        "left and top are subtracted from the point, right and bottom are added": {"signs": (1, 1, 1, 1)},
+        "the order of the sides is left, top, right, bottom": {"sides": (0, 2, 1, 3)},
+    },
+)
+def check_decode(rng):
+    A, bins = rng.size(5, 9), rng.size(6, 16)
+    strides = torch.tensor([8.0, 16.0, 32.0])[torch.arange(A) % 3]
+    return {"logits": 2 * rng.normal(A, 4, bins), "points": rng.uniform(0, 20, A, 2), "stride": strides}
 
 
 # ---------------------------------------------------------------- 13.3
 
 
-def iou(a, b):
-    """Reference: intersection over union of boxes a (N, 4) and b (M, 4), x1 y1 x2 y2: (N, M)."""
+def iou(
+    a,
+    b,
+    *,
+    clamp=lambda sides: sides.clamp(min=0),
+    more=0,
+    union=lambda area_a, area_b, common: area_a + area_b - common,
+):
+    """Intersection over union of boxes a (N, 4) and b (M, 4), x1 y1 x2 y2: (N, M)."""
     low = torch.maximum(a[:, None, :2], b[None, :, :2])
     high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = (high - low).clamp(min=0).prod(-1)
-    return common / (_area(a)[:, None] + _area(b) - common)
+    common = clamp(high - low + more).prod(-1)
+    area_a, area_b = ((x[:, 2:] - x[:, :2] + more).prod(-1) for x in (a, b))
+    return common / union(area_a[:, None], area_b, common)
 
 
-def _area(boxes):
-    return (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+def _box_around(a, b):
+    low, high = torch.minimum(a[:, None, :2], b[None, :, :2]), torch.maximum(a[:, None, 2:], b[None, :, 2:])
+    return iou(a, b, union=lambda *_: (high - low).prod(-1))
 
 
-def _common(a, b, clamp=True):
-    sides = torch.minimum(a[:, None, 2:], b[None, :, 2:]) - torch.maximum(a[:, None, :2], b[None, :, :2])
-    return (sides.clamp(min=0) if clamp else sides).prod(-1)
+def _sizes(boxes):
+    return torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1)
 
 
-def _ratio(common, a, b):
-    return common / (_area(a)[:, None] + _area(b) - common)
-
-
-@exercise("intersection over union of all pairs")
-def check_iou(student, rng):
+@exercise(
+    "13.3",
+    "intersection over union of all pairs",
+    iou,
+    mistakes={
+        "boxes that do not meet: two negative sides make a positive area. Clamp each side at 0": {
+            "clamp": lambda sides: sides
+        },
+        "the union counts the intersection twice: subtract it once": {"union": lambda a, b, common: a + b},
+        "the intersection is divided by the area of a; the union is wanted": {"union": lambda a, b, common: a},
+        "the intersection is divided by the area of b; the union is wanted": {"union": lambda a, b, common: b},
+        "the intersection is divided by the smaller area; the union is wanted": {
+            "union": lambda a, b, common: torch.minimum(a, b)
+        },
+        "the intersection is divided by the box around both; the union is smaller": _box_around,
+        "this is the intersection; divide it by the union": {"union": lambda a, b, common: 1.0},
+        "one pixel is added to each side; corners are coordinates, a side is their difference": {"more": 1},
+        "it is transposed: a runs along the rows": lambda a, b: iou(a, b).T,
+        "the boxes are two corners x1 y1 x2 y2; the last two numbers are taken as width and height": lambda a, b: iou(
+            _sizes(a), _sizes(b)
+        ),
+    },
+)
+def check_iou(rng):
     def boxes(n):
         corner = rng.uniform(0, 40, n, 2)
         return torch.cat([corner, corner + rng.uniform(15, 50, n, 2)], 1)
 
     N = rng.size(2, 4)
-    a, b = boxes(N), torch.cat([boxes(N + 1), torch.tensor([[200.0, 210.0, 230.0, 250.0]])])  # the last one meets none
-    compare(
-        student, iou, {"a": a, "b": b},
-        diagnose={
-            "boxes that do not meet: two negative sides make a positive area. Clamp each side at 0":
-                lambda a, b: _ratio(_common(a, b, False), a, b),
-            "the union counts the intersection twice: subtract it once":
-                lambda a, b: _common(a, b) / (_area(a)[:, None] + _area(b)),
-            "the intersection is divided by the area of a; the union is wanted": lambda a, b: _common(a, b) / _area(a)[:, None],
-            "this is the intersection; divide it by the union": _common,
-            "it is transposed: a runs along the rows": lambda a, b: iou(a, b).T,
-            "the boxes are two corners x1 y1 x2 y2; the last two numbers are taken as width and height":
-                lambda a, b: iou(torch.cat([a[:, :2], a[:, :2] + a[:, 2:]], 1), torch.cat([b[:, :2], b[:, :2] + b[:, 2:]], 1)),
-        },
-    )
+    inside = boxes(1) * 0 + torch.tensor([[15.0, 16.0, 30.0, 45.0]])
+    far = torch.tensor([[200.0, 210.0, 230.0, 250.0]])  # meets none
+    return {"a": torch.cat([inside, boxes(N)]), "b": torch.cat([boxes(N + 1), far])}
 
 
 # ---------------------------------------------------------------- 13.4
 
 
-def assign(scores, overlap, inside, topk):
-    """Reference: the object each anchor learns, -1 for none: (A,).  scores, overlap, inside (bool): (G, A)."""
-    return _assign(scores.sqrt() * overlap**6, overlap, inside, topk)
+def assign(
+    scores,
+    overlap,
+    inside,
+    topk,
+    *,
+    metric=lambda scores, overlap: scores.sqrt() * overlap**6,
+    within=lambda chosen, inside: chosen & inside,
+    winner=lambda metric, overlap, chosen: (overlap * chosen).argmax(0),
+    nobody=-1,
+):
+    """The object each anchor learns, -1 for none: (A,).  scores, overlap, inside (bool): (G, A)."""
+    t = metric(scores, overlap) * inside
+    chosen = within(torch.zeros_like(inside).scatter(1, t.topk(topk, dim=1).indices, True), inside)
+    owner = torch.where(chosen.sum(0) > 1, winner(t, overlap * inside, chosen), chosen.int().argmax(0))
+    return torch.where(chosen.any(0), owner, nobody)
 
 
-def _assign(metric, overlap, inside, topk, winner=None):
-    chosen = torch.zeros_like(inside).scatter(1, (metric * inside).topk(topk, dim=1).indices, True) & inside
-    best = (overlap * inside).argmax(0) if winner is None else winner(chosen)
-    owner = torch.where(chosen.sum(0) > 1, best, chosen.int().argmax(0))
-    return torch.where(chosen.any(0), owner, -1)
-
-
-@exercise("the task-aligned assignment")
-def check_assign(student, rng):
-    G, A, topk = rng.size(3, 4), rng.size(14, 20), rng.size(3, 5)
-    inside = rng.uniform(0, 1, G, A) < 0.75
-    scores, overlap = rng.uniform(0.02, 1, G, A), rng.uniform(0.3, 1, G, A)
-    inside[:, 0], overlap[:, 0] = True, 0.99 - 0.01 * torch.arange(G)  # anchor 0: wanted by all
-    scores[:, 0] = 0.5 + 0.1 * torch.arange(G)  # by score and metric the last object would get it, by overlap the first
-    inside[:, 1], overlap[:, 1], scores[:, 1] = False, 1.0, 1.0  # anchor 1: the best of all, outside of all
-    inside[0, 2], overlap[0, 2], scores[0, 2] = True, 0.35, 1.0  # anchor 2: sure of its class, with a bad box
-    inside[1], inside[:, 3:5] = False, False  # object 1 has topk + 1 anchors; the choice is between 3 and 4, which are its alone
-    inside[1, 3 : topk + 4], scores[1, 5:], overlap[1, 5:] = True, 1.0, 0.95
-    scores[1, 3:5], overlap[1, 3:5] = torch.tensor([0.9, 0.85]), torch.tensor([0.35, 0.99])
-
-    def unlimited(s, o, i, k):
-        return torch.where(i.any(0), (o * i).argmax(0), -1)
-
-    compare(
-        student, assign, {"scores": scores, "overlap": overlap, "inside": inside, "topk": topk},
-        diagnose={
-            "an anchor outside of an object is assigned to it": lambda s, o, i, k: assign(s, o, torch.ones_like(i), k),
-            "every anchor inside is taken; only the topk best of each object are": unlimited,
-            "an anchor wanted by several goes to the object it overlaps most, not to the one with the largest metric":
-                lambda s, o, i, k: _assign(s.sqrt() * o**6, o, i, k, lambda c: (s.sqrt() * o**6 * c).argmax(0)),
-            "an anchor wanted by several goes to the object it overlaps most, not to the first":
-                lambda s, o, i, k: _assign(s.sqrt() * o**6, o, i, k, lambda c: c.int().argmax(0)),
-            "an anchor wanted by several goes to the object it overlaps most, not to the last":
-                lambda s, o, i, k: _assign(s.sqrt() * o**6, o, i, k, lambda c: len(c) - 1 - c.flip(0).int().argmax(0)),
-            "the exponents are exchanged: the score to 0.5, the overlap to 6":
-                lambda s, o, i, k: _assign(s**6 * o.sqrt(), o, i, k),
-            "the metric is the score alone; the overlap is missing": lambda s, o, i, k: _assign(s, o, i, k),
-            "the metric is the overlap alone; the score is missing": lambda s, o, i, k: _assign(o, o, i, k),
-            "the exponents are missing: score ** 0.5 · overlap ** 6": lambda s, o, i, k: _assign(s * o, o, i, k),
-            "an anchor without an object is -1, not 0": lambda s, o, i, k: assign(s, o, i, k).clamp(min=0),
+@exercise(
+    "13.4",
+    "the task-aligned assignment",
+    assign,
+    mistakes={
+        "an anchor outside of an object is assigned to it": lambda s, o, i, k: assign(s, o, torch.ones_like(i), k),
+        "an object with fewer than topk anchors inside gets others as well: once more leave out what is not inside": {
+            "within": lambda chosen, inside: chosen,
+            "winner": lambda metric, overlap, chosen: overlap.argmax(0),
         },
-    )
+        "every anchor inside is taken; only the topk best of each object are": {
+            "within": lambda chosen, inside: inside
+        },
+        "an anchor wanted by several goes to the object it overlaps most, not to the one with the largest metric": {
+            "winner": lambda metric, overlap, chosen: (metric * chosen).argmax(0)
+        },
+        "an anchor wanted by several goes to the object it overlaps most, not to the first": {
+            "winner": lambda metric, overlap, chosen: chosen.int().argmax(0)
+        },
+        "an anchor wanted by several goes to the object it overlaps most, not to the last": {
+            "winner": lambda metric, overlap, chosen: len(chosen) - 1 - chosen.flip(0).int().argmax(0)
+        },
+        "an anchor wanted by several goes to one of them; here it goes to nobody": {
+            "winner": lambda metric, overlap, chosen: -1
+        },
+        "the exponents are exchanged: the score to 0.5, the overlap to 6": {"metric": lambda s, o: s**6 * o.sqrt()},
+        "the metric is the score alone; the overlap is missing": {"metric": lambda s, o: s},
+        "the metric is the overlap alone; the score is missing": {"metric": lambda s, o: o},
+        "the exponents are missing: score ** 0.5 · overlap ** 6": {"metric": lambda s, o: s * o},
+        "an anchor without an object is -1, not 0": {"nobody": 0},
+    },
+)
+def check_assign(rng):
+    G, A, topk = rng.size(3, 4), 2 * rng.size(11, 13), rng.turn([4, 5])
+    inside = rng.uniform(0, 1, G, A) < 0.8
+    scores, overlap = rng.uniform(0.02, 0.4, G, A), rng.uniform(0.3, 0.8, G, A)
+    inside[:, 1::2], overlap[:, 1], scores[:, 1] = (
+        False,
+        1.0,
+        1.0,
+    )  # every second is outside of all; anchor 1 is the best
+    inside[1:3], inside[:, 2:22] = False, False
+    # Anchor 0 is wanted by all: most by the last object or the one before, and object 1 overlaps it most.
+    inside[:, 0], overlap[:, 0] = True, torch.tensor([0.98, 0.99, 0.97, 0.96])[:G]
+    scores[:, 0] = torch.tensor([0.5, 0.3, 0.7, 0.8])[:G]
+    # Object 0: good in score, in both, or in neither; which of them are among the topk, each mistake says otherwise.
+    inside[0, 2:22:2] = True
+    for anchor, score, area in ((2, 1.0, 0.35), (10, 1.0, 0.94), (14, 0.9, 0.3), (16, 0.86, 0.85), (18, 0.95, 0.5)):
+        scores[0, anchor], overlap[0, anchor] = score, area
+    scores[0, 20], overlap[0, 20] = (0.93, 0.6) if topk == 5 else (0.1, 0.4)
+    # Object 1 has topk anchors more, and loses 4, which overlaps well and is not of its class; 10 is wanted by 0 as well.
+    own = torch.arange(4, 4 + 2 * topk, 2)
+    inside[1, own], scores[1, own], overlap[1, own] = True, 1.0, 0.95
+    inside[0, 4:7], scores[1, 4], overlap[1, 4], scores[1, 6], overlap[1, 6] = False, 0.02, 0.96, 0.85, 0.9
+    scores[1, 10] = 0.6
+    t = scores.sqrt() * overlap**6 * inside
+    chosen = torch.zeros_like(inside).scatter(1, t.topk(topk, dim=1).indices, True) & inside
+    most = (overlap * chosen).amax(0)  # who does not want an anchor overlaps it less than those who do
+    overlap = torch.where(chosen | ~inside, overlap, torch.minimum(overlap, 0.9 * most + (most == 0)))
+    return {"scores": scores, "overlap": overlap, "inside": inside, "topk": topk}
 
 
 # ---------------------------------------------------------------- 13.5
 
-
-def average_precision(correct, scores, objects):
-    """Reference: AP as ultralytics computes it.  correct (N,) bool, scores (N,), objects: number of true objects."""
-    return _ap(correct, scores, objects)
+_GRID = np.linspace(0, 1, 101)
 
 
-def _ap(correct, scores, objects, order=True, envelope=True, ends=True, over=None):
-    tp = np.cumsum(np.asarray(correct)[np.argsort(-np.asarray(scores)) if order else slice(None)])
-    recall, precision = tp / (over or objects), tp / np.arange(1, len(tp) + 1)
+def _under(recall, precision):
+    """The area as ultralytics takes it: read at 101 recalls, joined by straight lines."""
+    return np.trapezoid(np.interp(_GRID, recall, precision), _GRID)
+
+
+def _steps(recall, precision):
+    """As COCO takes it: at each recall, the precision of the next corner; then the mean."""
+    return np.append(precision, 0.0)[np.searchsorted(recall, _GRID)].mean()
+
+
+def average_precision(
+    correct,
+    scores,
+    objects,
+    *,
+    rank=lambda scores: np.argsort(-scores),
+    over=lambda correct, objects: objects,
+    ends=True,
+    envelope=lambda precision: np.maximum.accumulate(precision[::-1])[::-1],
+    area=_under,
+):
+    """AP as ultralytics computes it.  correct (N,) bool, scores (N,), objects: number of true objects."""
+    hits = np.cumsum(correct[rank(scores)])
+    recall, precision = hits / over(correct, objects), hits / np.arange(1, len(hits) + 1)
     if ends:
         recall = np.concatenate([[0.0], recall, [recall[-1], 1.0]])
         precision = np.concatenate([[1.0], precision, [0.0, 0.0]])
-    if envelope:
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-    grid = np.linspace(0, 1, 101)
-    return float(np.trapezoid(np.interp(grid, recall, precision), grid))
+    return float(area(recall, envelope(precision)))
 
 
-@exercise("average precision")
-def check_average_precision(student, rng):
+@exercise(
+    "13.5",
+    "average precision",
+    average_precision,
+    rtol=1e-6,
+    atol=1e-6,  # np.float64 and float reach the comparison in different precision
+    mistakes={
+        "the detections have to be sorted, best score first": {"rank": lambda scores: slice(None)},
+        "the detections are sorted with the worst score first": {"rank": np.argsort},
+        "the envelope is missing: at each recall, the best precision at this recall or above": {
+            "envelope": lambda precision: precision
+        },
+        "the envelope runs the wrong way: the best precision at this recall or above, not below": {
+            "envelope": np.maximum.accumulate
+        },
+        "recall is the share of the true objects, not of the detections": {"over": lambda c, n: len(c)},
+        "recall is divided by the number of objects found; those that were missed count too": {
+            "over": lambda c, n: c.sum()
+        },
+        "the end points are missing: beyond the last recall reached the precision is 0": {"ends": False},
+        "this is COCO's mean of 101 precisions; in an area the first and the last have half the weight": {
+            "area": _steps
+        },
+        "this is the area between the corners themselves; read the curve at 101 recalls": {
+            "area": lambda r, p: np.trapezoid(p, r)
+        },
+        "the curve is read at 11 recalls; 101 are wanted": {
+            "area": lambda r, p: np.trapezoid(np.interp(_GRID[::10], r, p), _GRID[::10])
+        },
+    },
+)
+def check_average_precision(rng):
     N = rng.size(8, 14)
     correct = (rng.uniform(0, 1, N) < 0.6).numpy()
     correct[:3] = [True, False, True]
     scores = rng.uniform(0.05, 0.6, N).numpy().astype(float)
     scores[:3] = 0.9, 0.8, 0.7  # right, wrong, right at the top: the precision falls and rises again
     scores[3:] = scores[3:][np.argsort(-scores[3:])]
-    order = rng.generator.initial_seed() % N  # listed in another order than that of the scores
-    correct, scores = np.roll(correct, order + 1), np.roll(scores, order + 1)
-    compare(
-        student, average_precision, {"correct": correct, "scores": scores, "objects": int(correct.sum()) + rng.size(2, 4)},
-        rtol=1e-6, atol=1e-6,  # np.float64 and float reach the comparison in different precision
-        diagnose={
-            "the detections have to be sorted, best score first": lambda c, s, n: _ap(c, s, n, order=False),
-            "the detections are sorted with the worst score first": lambda c, s, n: _ap(c, -s, n),
-            "the envelope is missing: at each recall, the best precision at this recall or above":
-                lambda c, s, n: _ap(c, s, n, envelope=False),
-            "recall is the share of the true objects, not of the detections": lambda c, s, n: _ap(c, s, n, over=len(c)),
-            "recall is divided by the number of objects found; those that were missed count too":
-                lambda c, s, n: _ap(c, s, n, over=int(c.sum())),
-            "the end points are missing: beyond the last recall reached the precision is 0":
-                lambda c, s, n: _ap(c, s, n, ends=False),
-        },
-    )
+    turn = rng.size(1, N - 1)  # listed in another order than that of the scores
+    inputs = {"correct": np.roll(correct, turn), "scores": np.roll(scores, turn)}
+    # A number of objects with which no recall is one of the 101: there both ways of reading the curve are the same.
+    return {**inputs, "objects": next(n for n in (11, 13, 17) if n > correct.sum() + 1)}

@@ -1,310 +1,426 @@
-"""Checks of chapter 15: train a detector."""
+"""Exercises of chapter 15: train a detector."""
 
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
-from ._base import attempt, compare, exercise, expect
+from ._base import CheckFailed, attempt, exercise, expect
 
 # ---------------------------------------------------------------- 15.1
 
 
 def count(labels, classes):
-    """Reference: in how many images each class occurs, and how many objects of it there are: two arrays (classes,)."""
+    """In how many images each class occurs, and how many objects of it there are: two arrays (classes,)."""
     table = np.stack([np.bincount(one, minlength=classes) for one in labels])
     return (table > 0).sum(axis=0), table.sum(axis=0)
 
 
-@exercise("images and instances of each class")
-def check_count(student, rng):
+def _too_short(labels, classes):
+    longest = max(map(max, filter(len, labels))) + 1
+    return tuple(numbers[:longest] for numbers in count(labels, classes))
+
+
+@exercise(
+    "15.1",
+    "images and instances of each class",
+    count,
+    outputs=("images", "instances"),
+    mistakes={
+        "images and instances are exchanged": lambda x, c: count(x, c)[::-1],
+        "an image counts once for a class, however many objects of it there are": lambda x, c: (count(x, c)[1],) * 2,
+        "these are the images twice; an instance is an object": lambda x, c: (count(x, c)[0],) * 2,
+        "a class that never occurs needs its 0: the arrays have length `classes` (minlength)": _too_short,
+        "these are totals over all classes; one number for each class is wanted": lambda x, c: (
+            sum(len(one) > 0 for one in x),
+            sum(map(len, x)),
+        ),
+        "each image counts for every class that it has, not for its most frequent one alone": lambda x, c: (
+            count([np.bincount(one).argmax()[None] if len(one) else one for one in x], c)[0],
+            count(x, c)[1],
+        ),
+    },
+)
+def check_count(rng):
     classes = rng.size(4, 7)
-    absent, twice = classes - 1, rng.size(0, classes - 2)  # the last class never occurs: arrays must still be long enough
-    labels = [np.array([rng.size(0, absent - 1) for _ in range(rng.size(1, 6))], dtype=int) for _ in range(rng.size(4, 8))]
+    absent, twice = classes - 1, rng.size(0, classes - 2)  # the last class never occurs
+    labels = [
+        np.array([rng.size(0, absent - 1) for _ in range(rng.size(1, 6))], dtype=int) for _ in range(rng.size(4, 8))
+    ]
     labels[0] = np.array([twice, twice, twice])
     labels += [np.array([], dtype=int), np.array([0, 1, 0, 1])]
-    compare(
-        student, count, {"labels": labels, "classes": classes}, outputs=("images", "instances"),
-        diagnose={
-            "images and instances are exchanged": lambda x, c: count(x, c)[::-1],
-            "an image counts once for a class, however many objects of it there are": lambda x, c: (count(x, c)[1],) * 2,
-            "these are the images twice; an instance is an object": lambda x, c: (count(x, c)[0],) * 2,
-            "a class that never occurs needs its 0: the arrays have length `classes` (minlength)":
-                lambda x, c: tuple(a[: max(map(max, filter(len, x))) + 1] for a in count(x, c)),
-        },
-    )  # fmt: skip
+    return {"labels": labels, "classes": classes}
 
 
 # ---------------------------------------------------------------- 15.2
 
 
-def stop(fitness, patience, better=lambda value, best: value > best, zero=True, wait=0):
-    """Reference: (epoch after which training ends, best epoch by then), epochs from 1; the other arguments make mistakes."""
-    best, best_epoch = 0.0, 0
+def stop(
+    fitness,
+    patience,
+    *,
+    better=lambda value, best, before: value > best or best == 0,
+    first=(0.0, 0),
+    enough=lambda waited, patience: waited >= patience,
+):
+    """(epoch after which training ends, best epoch by then), epochs from 1."""
+    (best, best_epoch), before = first, 0.0
     for epoch, value in enumerate(fitness, start=1):
-        if better(value, best) or (zero and best == 0):
+        if better(value, best, before):
             best, best_epoch = value, epoch
-        if epoch - best_epoch >= patience + wait:
-            break
-    return epoch, best_epoch
-
-
-def _whole_best(fitness, patience):
-    return stop(fitness, patience)[0], int(np.argmax(fitness)) + 1
-
-
-def _numbers(student):
-    """The student's function with its numbers as plain floats, whatever kind of number they are."""
-    def plain(*inputs):
-        answer = student(*inputs)
-        return tuple(map(float, answer)) if isinstance(answer, (tuple, list)) else answer
-
-    return plain
-
-
-@exercise("patience", cases=8)
-def check_stop(student, rng):
-    patience = rng.size(2, 4)
-    zeros = [0.0] * rng.choice([0, patience + 1])
-    peak = rng.choice([0.3, 0.4, 0.5])
-    tail = [0.5 * peak, peak, 0.4 * peak, 0.6 * peak][:patience]  # a tie is no improvement, nor is a rise below the best
-    later = [0.3 * peak] * (patience + 2) + [2 * peak, peak]  # a better epoch that is not reached any more
-    fitness = zeros + [0.1, 0.2, peak] + (tail + later if rng.size(0, 3) else tail[:-1])
-    compare(
-        _numbers(student), stop, {"fitness": fitness, "patience": patience}, rtol=1e-9,
-        outputs=("the pair (epoch of the end, best epoch)",),
-        diagnose={
-            "the two numbers are exchanged": lambda f, p: stop(f, p)[::-1],
-            "epochs are counted from 0; the first is epoch 1": lambda f, p: tuple(e - 1 for e in stop(f, p)),
-            "one epoch too late: stop as soon as `epoch - best_epoch >= patience`": lambda f, p: stop(f, p, wait=1),
-            "one epoch too early: `patience` epochs have to pass without a new best": lambda f, p: stop(f, p, wait=-1),
-            "an equal value is not an improvement": lambda f, p: stop(f, p, better=lambda v, b: v >= b),
-            "while the best is still 0, each epoch counts as the best so far": lambda f, p: stop(f, p, zero=False),
-            "an improvement over the epoch before is not a new best: compare with the best so far": _last_rise,
-            "the best epoch is looked for among all epochs; training did not see those after its end": _whole_best,
-            "training never ends: patience is not used": lambda f, p: stop(f, len(f) + 1),
-        },
-    )  # fmt: skip
-
-
-def _last_rise(fitness, patience):
-    """A mistake: every rise over the epoch before resets the patience."""
-    best_epoch, before = 0, 0.0
-    for epoch, value in enumerate(fitness, start=1):
-        if value > before or value == before == 0:
-            best_epoch = epoch
         before = value
-        if epoch - best_epoch >= patience:
+        if enough(epoch - best_epoch, patience):
             break
     return epoch, best_epoch
+
+
+def _floats(function, *inputs):
+    """Its numbers as plain floats, whatever kind of number they are."""
+    return tuple(map(float, function(*inputs)))
+
+
+@exercise(
+    "15.2",
+    "patience",
+    stop,
+    through=_floats,
+    cases=3,
+    rtol=1e-9,
+    outputs=("the pair (epoch of the end, best epoch)",),
+    mistakes={
+        "the two numbers are exchanged": lambda f, p: stop(f, p)[::-1],
+        "epochs are counted from 0; the first is epoch 1": lambda f, p: tuple(e - 1 for e in stop(f, p)),
+        "one epoch too late: stop as soon as `epoch - best_epoch >= patience`": {
+            "enough": lambda waited, p: waited > p
+        },
+        "one epoch too early: `patience` epochs have to pass without a new best": {
+            "enough": lambda waited, p: waited >= p - 1
+        },
+        "an equal value is not an improvement": {"better": lambda value, best, before: value >= best},
+        "while the best is still 0, each epoch counts as the best so far": {
+            "better": lambda value, best, before: value > best
+        },
+        "the best begins at 0, not below: while it is 0, each epoch counts as the best so far": {
+            "better": lambda value, best, before: value > best,
+            "first": (-1.0, 0),
+        },
+        "an improvement over the epoch before is not a new best: compare with the best so far": {
+            "better": lambda value, best, before: value > before or value == before == 0
+        },
+        "the best epoch is looked for among all epochs; training did not see those after its end": lambda f, p: (
+            stop(f, p)[0],
+            int(np.argmax(f)) + 1,
+        ),
+        "this is the best value, not its epoch": lambda f, p: (stop(f, p)[0], f[stop(f, p)[1] - 1]),
+        "training never ends: patience is not used": lambda f, p: stop(f, len(f) + 1),
+    },
+)
+def check_stop(rng):
+    patience, peak = 2 + rng.case, rng.choice([0.3, 0.4, 0.5])
+    rise = [0.1, 0.2, peak]
+    tail = [0.5 * peak, peak, 0.4 * peak, 0.6 * peak][:patience]  # a tie, and a rise below the best
+    later = [0.3 * peak] * (patience + 2) + [2 * peak, peak]  # a better epoch that is not reached any more
+    for fitness in (rise + tail + later, [0.0] * (patience + 1) + rise + tail + later, rise + tail[:-1]):
+        yield {"fitness": fitness, "patience": patience}
 
 
 # ---------------------------------------------------------------- 15.3
 
 
-def best_cut(correct, scores, objects, figure=None):
-    """Reference: the cut among the scores with the greatest F1, and precision and recall there."""
-    order = np.argsort(-scores)
+def best_cut(
+    correct,
+    scores,
+    objects,
+    *,
+    figure=lambda hits, kept, objects: 2 * hits / (kept + objects),
+    rank=lambda scores: np.argsort(-scores),
+):
+    """The cut among the scores with the greatest F1, and precision and recall there."""
+    order = rank(scores)
     hits, kept = correct[order].cumsum(), np.arange(1, len(scores) + 1)
-    precision, recall = hits / kept, hits / objects
-    n = (2 * hits / (kept + objects) if figure is None else figure(precision, recall)).argmax()
-    return float(scores[order][n]), float(precision[n]), float(recall[n])
+    n = figure(hits, kept, objects).argmax()
+    return scores[order][n], hits[n] / kept[n], hits[n] / objects
 
 
-@exercise("the cut with the best F1", cases=6)
-def check_best_cut(student, rng):
-    count, objects = rng.size(12, 20), rng.size(14, 24)
-    scores = rng.uniform(0.01, 1, count).numpy().astype(float)
-    correct = (rng.uniform(0, 1, count).numpy() < 0.2 + 0.6 * scores) | (scores >= np.sort(scores)[-1])
-    correct &= np.cumsum(correct) <= objects
-    while _close(correct, scores, objects):  # two cuts as good as each other: rounding would decide
-        objects += 1
-    compare(
-        _numbers(student), best_cut, {"correct": correct, "scores": scores, "objects": objects}, rtol=1e-6,
-        outputs=("the triple (cut, precision, recall)",),
-        diagnose={
-            "the detections come in any order: sort them by score, best first (and `correct` with them)":
-                _unsorted,
-            "sorted the wrong way round: a cut keeps the *best* scores": _ascending,
-            "this is the cut with the greatest precision": lambda c, s, g: best_cut(c, s, g, lambda p, r: p),
-            "this is the cut with the greatest recall": lambda c, s, g: best_cut(c, s, g, lambda p, r: r),
-            "F1 is the harmonic mean of P and R, not the arithmetic one": lambda c, s, g: best_cut(c, s, g, lambda p, r: p + r),
-            "F1 is 2 P R / (P + R); the product P R alone is greatest elsewhere":
-                lambda c, s, g: best_cut(c, s, g, lambda p, r: p * r),
-            "precision and recall are exchanged": lambda c, s, g: [best_cut(c, s, g)[k] for k in (0, 2, 1)],
-            "recall is a share of the true objects, not of the correct detections": lambda c, s, g: best_cut(c, s, max(c.sum(), 1)),
+def _just_above(correct, scores, objects):
+    """A cut keeps what is better than it: the next score below the best ones."""
+    cut, precision, recall = best_cut(correct, scores, objects)
+    return scores[scores < cut].max(initial=0.0), precision, recall
+
+
+_FIGURES = {  # hits, kept, objects -> what is greatest at the cut
+    "this is the cut with the greatest precision": lambda hits, kept, objects: hits / kept,
+    "this is the cut with the greatest recall": lambda hits, kept, objects: hits / objects,
+    "F1 is the harmonic mean of P and R, not the arithmetic one": lambda hits, kept, objects: (
+        hits / kept + hits / objects
+    ),
+    "F1 is 2 P R / (P + R); the product P R alone is greatest elsewhere": lambda hits, kept, objects: hits**2 / kept,
+}
+
+
+@exercise(
+    "15.3",
+    "the cut with the best F1",
+    best_cut,
+    through=_floats,
+    cases=4,
+    rtol=1e-6,
+    outputs=("the triple (cut, precision, recall)",),
+    mistakes={
+        "the detections come in any order: sort them by score, best first (and `correct` with them)": {
+            "rank": lambda scores: np.arange(len(scores))
         },
-    )  # fmt: skip
-
-
-def _close(correct, scores, objects):
-    """Is there a second cut whose F1 equals the greatest, but for rounding?"""
-    f1 = np.sort(2 * correct[np.argsort(-scores)].cumsum() / (np.arange(1, len(scores) + 1) + objects))
-    return f1[-1] - f1[-2] < 1e-9
-
-
-def _unsorted(correct, scores, objects):
-    hits, kept = correct.cumsum(), np.arange(1, len(scores) + 1)
-    n = (2 * hits / (kept + objects)).argmax()
-    return float(scores[n]), float(hits[n] / kept[n]), float(hits[n] / objects)
-
-
-def _ascending(correct, scores, objects):
-    order = np.argsort(scores)
-    return _unsorted(correct[order], scores[order], objects)
+        "`correct` has to be sorted together with the scores": lambda c, s, g: best_cut(c, -np.sort(-s), g),
+        "sorted the wrong way round: a cut keeps the *best* scores": {"rank": np.argsort},
+        **{name: {"figure": figure} for name, figure in _FIGURES.items()},
+        "a cut keeps the detections with a score of at least the cut, the one at the cut included": _just_above,
+        "precision and recall are exchanged": lambda c, s, g: [best_cut(c, s, g)[k] for k in (0, 2, 1)],
+        "recall is a share of the true objects, not of the correct detections": lambda c, s, g: best_cut(
+            c, s, max(c.sum(), 1)
+        ),
+        "this is F1 at the cut; precision and recall are wanted": lambda c, s, g: (
+            best_cut(c, s, g)[0],
+            *[2 / (1 / best_cut(c, s, g)[1] + 1 / best_cut(c, s, g)[2])] * 2,
+        ),
+    },
+)
+def check_best_cut(rng):
+    numpy, n = np.random.default_rng(rng.size(0, 2**31 - 2)), rng.size(16, 20)
+    while True:
+        objects = int(numpy.integers(10, 15))
+        best_first = np.sort(numpy.uniform(0.01, 1, (400, n)))[:, ::-1]
+        right = (numpy.uniform(0, 1, (400, n)) < 0.1 + 0.6 * best_first) | (np.arange(n) == 0)
+        hits, kept = right.cumsum(axis=1), np.arange(1, n + 1)
+        f1 = 2 * hits / (kept + objects)
+        best, most = f1.argmax(axis=1), np.sort(f1)[:, -2:]
+        *cuts, of_sum, of_product = (figure(hits, kept, objects).argmax(axis=1) for figure in _FIGURES.values())
+        # Other figures choose other cuts; some objects are not found; one cut is the best, whatever rounds how.
+        apart = (of_sum != of_product) & (most[:, 1] - most[:, 0] > 1e-9) & (hits[:, -1] < objects)
+        for cut in (*cuts, of_sum, of_product):
+            apart &= best != cut
+        if apart.any():
+            one, order = apart.argmax(), numpy.permutation(n)
+            return {"correct": right[one][order], "scores": best_first[one][order], "objects": objects}
 
 
 # ---------------------------------------------------------------- 15.4
 
 
-def confusion(overlap, true, predicted, classes, threshold=0.45, choose=None, taken=True):
-    """Reference: (classes + 1, classes + 1), rows predicted, columns true, last: background; the rest makes mistakes."""
+def confusion(
+    overlap,
+    true,
+    predicted,
+    classes,
+    threshold=0.45,
+    *,
+    enough=lambda iou, threshold: iou > threshold,
+    fits=lambda t, p: True,
+    taken=True,
+    best_only=False,
+    columns=lambda overlap: range(overlap.shape[1]),
+    dropped=None,
+):
+    """(classes + 1, classes + 1), rows predicted, columns true, last: background."""
     matrix, free = np.zeros((classes + 1, classes + 1), dtype=int), set(range(len(true)))
     missed = set(free)
-    for d, label in enumerate(predicted):
-        candidates = [(overlap[g, d], g) for g in free if overlap[g, d] > threshold and (choose is None or choose(true[g], label))]
+    for d in columns(overlap):
+        candidates = [g for g in free if enough(overlap[g, d], threshold) and fits(true[g], predicted[d])]
+        if best_only:  # the best of all objects, if it is still free
+            candidates = [g for g in candidates if overlap[g, d] == overlap[:, d].max()]
         if candidates:
-            g = max(candidates)[1]
+            g = max(candidates, key=lambda g: overlap[g, d])
             missed.discard(g)
-            if taken:
-                free.remove(g)
-            matrix[label, true[g]] += 1
+            free -= {g} if taken else set()
+            matrix[predicted[d], true[g]] += 1
         else:
-            matrix[label, classes] += 1
+            matrix[predicted[d], classes] += 1
     for g in missed:
         matrix[classes, true[g]] += 1
+    if dropped:
+        matrix[dropped] = 0
     return matrix
 
 
-def _drop(row, column):
-    """The mistake of leaving a part of the matrix at 0."""
-    def wrong(overlap, true, predicted, classes, threshold=0.45):
-        matrix = confusion(overlap, true, predicted, classes, threshold)
-        matrix[row, column] = 0
-        return matrix
-
-    return wrong
+def _by_overlap(overlap):
+    """Columns in the order of their best overlap."""
+    return np.argsort(-overlap.max(axis=0, initial=0))
 
 
-def _second_never(overlap, true, predicted, classes, threshold=0.45):
-    """A mistake: a detection whose best object is taken does not get the next."""
-    matrix, free = np.zeros((classes + 1, classes + 1), dtype=int), set(range(len(true)))
-    for d, label in enumerate(predicted):
-        g = int(overlap[:, d].argmax())
-        if g in free and overlap[g, d] > threshold:
-            free.remove(g)
-            matrix[label, true[g]] += 1
-        else:
-            matrix[label, classes] += 1
-    for g in free:
-        matrix[classes, true[g]] += 1
-    return matrix
-
-
-@exercise("the confusion matrix", cases=6)
-def check_confusion(student, rng):
+@exercise(
+    "15.4",
+    "the confusion matrix",
+    confusion,
+    outputs=("the matrix",),
+    cases=4,
+    mistakes={
+        "rows are predictions, columns the truth: the matrix is transposed": lambda *a: confusion(*a).T,
+        "the class is ignored in matching: with only equal classes matched, nothing can be confused": {
+            "fits": lambda t, p: t == p
+        },
+        "an object can be taken once: a duplicate counts as a detection of background": {"taken": False},
+        "a detection whose best object is taken takes the next best of those that are free": {"best_only": True},
+        "objects that nobody took are missing: they belong into the last row": {"dropped": (-1, slice(None))},
+        "detections that took nothing are missing: they belong into the last column": {"dropped": (slice(None), -1)},
+        "the row and column of the background are missing: the matrix has classes + 1 of each": lambda *a: confusion(
+            *a
+        )[:-1, :-1],
+        "the threshold is not used: an overlap has to be more than `threshold`": {"enough": lambda iou, t: iou > 0},
+        "the threshold is an argument, not always 0.45": {"enough": lambda iou, t: iou > 0.45},
+        "an overlap of exactly the threshold is not enough: it has to be more": {"enough": lambda iou, t: iou >= t},
+        "go through the detections from the first column, the best score, to the last": {
+            "columns": lambda overlap: range(overlap.shape[1])[::-1]
+        },
+        "the detection with the best score chooses first, not the one that overlaps most": {"columns": _by_overlap},
+        "an image without objects or without detections has to work, too": lambda overlap, *rest: (
+            confusion(overlap, *rest) if overlap.size else np.zeros(1)
+        ),
+    },
+)
+def check_confusion(rng, student):
     classes, objects = rng.size(4, 6), rng.size(5, 7)
     true = np.array([rng.size(0, classes - 1) for _ in range(objects)])
     true[4] += true[3] == (true[4] + 1) % classes  # detections 3 and 4 below get different names
     true[4] %= classes
-    overlap = 0.3 * rng.uniform(0, 1, objects, objects + 5).numpy()
+    overlap = 0.3 * rng.uniform(0, 1, objects, objects + 7).numpy()
     for g in range(2, objects):  # one good detection of each object but two; of every second the class is wrong
         overlap[g, g] = 0.7
     overlap[2, 0], overlap[3, 0] = 0.6, 0.9  # the first detection takes object 3 ...
-    overlap[3, 3], overlap[4, 3] = 0.8, 0.6  # ... so that a later one has to take the next best, object 4
+    overlap[3, 3], overlap[4, 3] = 0.65, 0.6  # ... so that a later one has to take the next best, object 4
     overlap[2, objects] = 0.65  # a duplicate
     overlap[0, objects + 1] = 0.5  # enough or not, depending on the threshold
-    predicted = np.array([true[d] if d < objects and d % 2 else (true[d % objects] + 1) % classes for d in range(overlap.shape[1])])
-    threshold = rng.choice([0.45, 0.55])
-    inputs = {"overlap": overlap.copy(), "true": true, "predicted": predicted, "classes": classes, "threshold": threshold}
-    compare(
-        student, confusion, inputs,
-        outputs=("the matrix",),
-        diagnose={
-            "rows are predictions, columns the truth: the matrix is transposed": lambda *a: confusion(*a).T,
-            "the class is ignored in matching: with only equal classes matched, nothing can be confused":
-                lambda *a: confusion(*a, choose=lambda t, p: t == p),
-            "an object can be taken once: a duplicate counts as a detection of background": lambda *a: confusion(*a, taken=False),
-            "a detection whose best object is taken takes the next best of those that are free": _second_never,
-            "objects that nobody took are missing: they belong into the last row": _drop(-1, slice(None)),
-            "detections that took nothing are missing: they belong into the last column": _drop(slice(None), -1),
-            "the row and column of the background are missing: the matrix has classes + 1 of each":
-                lambda *a: confusion(*a)[:-1, :-1],
-            "the threshold is not used: an overlap has to be more than `threshold`": lambda o, t, p, c, _: confusion(o, t, p, c, 0.0),
-            "the threshold is an argument, not always 0.45": lambda o, t, p, c, _: confusion(o, t, p, c),
-            "go through the detections from the first column, the best score, to the last":
-                lambda o, t, p, c, threshold: confusion(o[:, ::-1], t, p[::-1], c, threshold),
-        },
-    )  # fmt: skip
+    threshold = rng.turn([0.45, 0.55])
+    overlap[1, objects + 2] = threshold  # not enough
+    overlap[1, objects + 3], overlap[1, objects + 4] = 0.6, 0.68  # the first of two, though the second overlaps more
+    predicted = np.array(
+        [true[d] if d < objects and d % 2 else (true[d % objects] + 1) % classes for d in range(overlap.shape[1])]
+    )
+    predicted[objects + 3], predicted[objects + 4] = true[1], (true[1] + 1) % classes
+    inputs = {"overlap": overlap.copy(), "true": true, "predicted": predicted}
+    yield {**inputs, "classes": classes, "threshold": threshold}
     for objects, found, which in ((0, 2, "objects"), (2, 0, "detections")):
         empty = np.zeros((objects, found)), np.arange(objects), np.arange(found), classes
-        expect(
-            np.array_equal(attempt(student, *empty, told=f" (an image without {which})"), confusion(*empty)),
-            f"right for an image with objects and detections, wrong for one without {which}",
-        )
+        got = attempt(student, *empty, told=f" (an image without {which})")
+        right = np.array_equal(got, confusion(*empty))
+        expect(right, "an image without objects or without detections has to work, too", f" (here one without {which})")
 
 
 # ---------------------------------------------------------------- 15.5
+
+
+def audit(
+    root,
+    classes,
+    *,
+    splits=("train", "val"),
+    lines=slice(None),
+    of_class=lambda label, classes: 0 <= label < classes,
+    in_range=lambda x: 0 <= x <= 1,
+    numbers=slice(None),
+    asked=("no label", "no image", "class", "range"),
+    suffixes=(".png", ".jpg", ".jpeg"),
+    empty=True,
+):
+    """A set of (place, problem) for both splits of a YOLO folder."""
+    found = set()
+    for split in splits:
+        images = {path.stem for path in (root / "images" / split).iterdir() if path.suffix in suffixes}
+        labels = {path.stem: path.read_text() for path in (root / "labels" / split).glob("*.txt")}
+        found |= {(f"{split}/{name}", "no label") for name in images if not labels.get(name, "" if empty else None)}
+        found -= {(f"{split}/{name}", "no label") for name in labels} if empty else set()
+        found |= {(f"{split}/{name}", "no image") for name in labels.keys() - images}
+        for name, text in labels.items():
+            for line in text.splitlines()[lines]:
+                label, *box = line.split()
+                found |= set() if of_class(int(label), classes) else {(f"{split}/{name}", "class")}
+                found |= set() if all(in_range(float(x)) for x in box[numbers]) else {(f"{split}/{name}", "range")}
+    return {(place, problem) for place, problem in found if problem in asked}
 
 
 def _harbour(root, classes, rng):
     """A small YOLO folder with one of each problem in a random split; returns the wanted answer."""
     good = "0 0.5 0.5 0.25 0.25\n"
     first, second = rng.choice([("train", "val"), ("val", "train")])
-    files = [  # split, name, suffix of the image or None, text of the label or None, problem
-        (first, "whole", ".png", good + f"{classes - 1} 1.0 0.0 0.5 1\n", None),
-        (second, "empty", ".jpg", "", None),
-        (second, "lonely", ".jpg", None, "no label"),
-        (first, "orphan", None, good, "no image"),
-        (first, "next", ".png", good + f"{classes} 0.5 0.5 0.1 0.1\n", "class"),
-        (second, "minus", ".png", "-1 0.5 0.5 0.1 0.1\n" + good, "class"),
-        (second, "wide", ".jpeg", good + "0 0.5 0.5 1.5 0.1\n", "range"),
-        (first, "left", ".png", "0 -0.25 0.5 0.1 0.1\n" + good, "range"),
-        (first, "pixels", ".png", "1 120 64 30 20\n", "range"),
+    files = [  # split, name, suffix of the image or None, text of the label or None
+        (first, "whole", ".png", good + f"{classes - 1} 1.0 0.0 0.5 1\n"),
+        (second, "empty", ".jpg", ""),
+        (second, "lonely", ".jpg", None),
+        (first, "orphan", None, good),
+        (first, "next", ".png", good + f"{classes} 0.5 0.5 0.1 0.1\n"),
+        (second, "minus", ".png", "-1 0.5 0.5 0.1 0.1\n" + good),
+        (second, "wide", ".jpeg", "0 0.5 0.5 1.5 0.1\n" + good),
+        (first, "left", ".png", "0 -0.25 0.5 0.1 0.1\n" + good),
+        (first, "pixels", ".png", "1 120 64 30 20\n"),
     ]
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (root / kind / split).mkdir(parents=True)
-    for split, name, suffix, text, _ in files:
+    for split, name, suffix, text in files:
         if suffix:
             (root / "images" / split / f"{name}{suffix}").write_bytes(b"")
         if text is not None:
             (root / "labels" / split / f"{name}.txt").write_text(text)
-    return {(f"{split}/{name}", problem) for split, name, _, _, problem in files if problem}
+    return audit(root, classes)
 
 
 MISSED = {
-    "lonely": "{0} is missing: an image without a label file",
-    "orphan": "{0} is missing: a label file without an image",
-    "next": "{0} is missing: with K classes the last one is K - 1 (and every line counts, not only the first)",
-    "minus": "{0} is missing: a class of -1",
-    "wide": "{0} is missing: width and height have to be in 0..1 too (and every line counts, not only the first)",
-    "left": "{0} is missing: a number below 0",
-    "pixels": "{0} is missing: numbers in pixels",
+    "lonely": "an image without a label file is missing",
+    "orphan": "a label file without an image is missing",
+    "next": "with K classes the last one is K - 1 (and every line counts, not only the first)",
+    "minus": "a class of -1 is missing",
+    "wide": "width and height have to be in 0..1 too",
+    "left": "a number below 0 is missing",
+    "pixels": "numbers in pixels are missing",
 }
 INVENTED = {
-    "whole": "{0} is right: its numbers lie in 0..1, both ends included, and its classes from 0 to classes - 1",
-    "empty": "{0} is right: an empty label file marks a background image",
+    "whole": "numbers in 0..1, both ends included, and classes from 0 to classes - 1 are right",
+    "empty": "an empty label file is right: it marks a background image",
 }
 
 
-@exercise("the audit of a folder", cases=3)
-def check_audit(student, rng):
+def _named_apart(root, classes):
+    return {(place, "label" if problem == "no label" else problem) for place, problem in audit(root, classes)}
+
+
+@exercise(
+    "15.5",
+    "the audit of a folder",
+    audit,
+    cases=2,
+    mistakes={
+        "a place is the split and the name without suffix, as 'train/a'": lambda root, classes: {
+            (place.split("/")[1], problem) for place, problem in audit(root, classes)
+        },
+        "nothing is found in one of the splits: look at both": {"splits": ("train",)},
+        "the problem has another name": _named_apart,
+        MISSED["lonely"]: {"asked": ("no image", "class", "range")},
+        MISSED["orphan"]: {"asked": ("no label", "class", "range")},
+        MISSED["next"]: {"lines": slice(1)},
+        MISSED["minus"]: {"of_class": lambda label, classes: label < classes},
+        MISSED["wide"]: {"numbers": slice(2)},
+        MISSED["left"]: {"in_range": lambda x: x <= 1},
+        MISSED["pixels"]: lambda root, classes: {(p, w) for p, w in audit(root, classes) if "pixels" not in p},
+        INVENTED["whole"]: {"in_range": lambda x: 0 < x < 1},
+        INVENTED["empty"]: {"empty": False},
+    },
+)
+def check_audit(rng, student):
     classes = rng.size(2, 6)
     with tempfile.TemporaryDirectory() as folder:
         wanted = _harbour(Path(folder), classes, rng)
         got = attempt(student, Path(folder), classes)
-    expect(got is not None, "nothing is returned: is the `return` missing?")
-    expect(isinstance(got, (set, frozenset)), f"a set of pairs is wanted, not a {type(got).__name__}")
-    pairs = all(isinstance(one, tuple) and len(one) == 2 for one in got)
-    expect(pairs, "every element has to be a pair (place, problem), for example ('train/a', 'no label')")
-    bare = {place for place, _ in got if "/" not in str(place) or "." in str(place)}
-    expect(not bare, f"a place is the split and the name without suffix, as 'train/a'; got {sorted(map(str, bare))[:1]}")
-    silent = {split for split in ("train", "val") if not any(place.startswith(split) for place, _ in got)} if got else set()
-    expect(not silent, f"nothing is found in {sorted(silent)[0] if silent else ''}: look at both splits")
+    if got is None:
+        raise CheckFailed("nothing is returned: is the `return` missing?")
+    if not isinstance(got, (set, frozenset)):
+        raise CheckFailed(f"a set of pairs is wanted, not a {type(got).__name__}")
+    if not all(isinstance(one, tuple) and len(one) == 2 for one in got):
+        raise CheckFailed("every element has to be a pair (place, problem), for example ('train/a', 'no label')")
+    bare = sorted(str(place) for place, _ in got if "/" not in str(place) or "." in str(place))
+    expect(not bare, "a place is the split and the name without suffix, as 'train/a'", f"; got {bare[:1]}")
+    silent = [split for split in ("train", "val") if got and not any(place.startswith(split) for place, _ in got)]
+    expect(not silent, "nothing is found in one of the splits: look at both", f" (nothing in {silent})")
     for place, problem in sorted(wanted - got):
-        other = [p for at, p in got if at == place]
-        expect(not other, f"{place}: the problem is {problem!r}, not {other[0] if other else ''!r}")
-        expect(False, MISSED[place.split("/")[1]].format(place))
+        other = sorted(str(p) for at, p in got if at == place)
+        expect(not other, "the problem has another name", f": {place} has {problem!r}, not {other[:1]}")
+        expect(False, MISSED[place.split("/")[1]], f" ({place})")
     for place, problem in sorted(got - wanted):
-        expect(False, INVENTED.get(place.split("/")[1], f"{{0}}: {problem!r} is one problem too many").format(place))
+        expect(False, INVENTED.get(place.split("/")[1], "one problem too many"), f" ({place}: {problem!r})")

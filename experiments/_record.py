@@ -10,14 +10,19 @@ from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
 import torch
+
+from vil_lite._files import write
+
+# Ultralytics reads it while it is imported, which every script does after this module.
+os.environ.setdefault("YOLO_OFFLINE", "1")
 
 RESULTS = Path(__file__).resolve().parents[1] / "book" / "results"
 
 
 def record(name, figures, seeds=(), packages=("torch", "torchvision")):
     """Write figures (JSON values) under book/results/, atomically; returns the path."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
     result = {
         "command": "python " + " ".join([f"experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "device": device(),
@@ -27,9 +32,7 @@ def record(name, figures, seeds=(), packages=("torch", "torchvision")):
         "figures": figures,
     }
     path = RESULTS / f"{name}.json"
-    part = path.with_suffix(".json.part")
-    part.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(part, path)
+    write(path, json.dumps(result, indent=1) + "\n")
     print(f"wrote {path}")
     return path
 
@@ -37,10 +40,7 @@ def record(name, figures, seeds=(), packages=("torch", "torchvision")):
 def kept(path, compute):
     """What compute() returns, as JSON: computed once, written to path atomically, and read from there from then on."""
     if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(compute()))
-        os.replace(part, path)
+        write(path, json.dumps(compute()))
         print(f"{path.stem} is done", flush=True)
     return json.loads(path.read_text())
 
@@ -57,16 +57,31 @@ def device():
     return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
 
 
-def best_times(candidates, repeats=7, warmup=1):
+def best_times(candidates, repeats=7, warmup=1, clock=time.perf_counter):
     """Seconds of each candidate {name: function}: the best of `repeats`, taken in turn so that all meet the same machine."""
     best = dict.fromkeys(candidates, float("inf"))
     for turn in range(warmup + repeats):
         for name, function in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             function()
             if turn >= warmup:
-                best[name] = min(best[name], time.perf_counter() - start)
+                best[name] = min(best[name], clock() - start)
     return best
+
+
+def forward(model, *inputs):
+    """The forward pass as a function to be timed."""
+
+    def run():
+        with torch.no_grad():
+            return model(*inputs)
+
+    return run
+
+
+def slope(lengths, values):
+    """Exponent of the power law: the slope of log value against log length."""
+    return float(np.polyfit(np.log(lengths), np.log(values), 1)[0])
 
 
 #: For a child whose memory is measured: glibc shall give back what is freed at once, or the peak counts it too.

@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from _record import record
+from _record import best_times, record, slope
 
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
 
 SEEDS = [0, 1, 2]
 HEADS, WIDTH = 4, 96
 LENGTHS = [128, 256, 512, 1024, 2048, 4096, 8192, 16384]
+CLOCK = time.process_time
 CHUNKS = [16, 32, 64, 128, 256, 512]
 SLOPE_FROM = 1024  # shorter sequences are ruled by the cost of starting operations; the loop's slope is taken over all
 FORMS = {
@@ -43,18 +44,6 @@ def inputs(S, seed, d=WIDTH):
     return q, k, v, i, f + 4
 
 
-def best_times(candidates, repeats):
-    """Seconds of processor time of each candidate {name: function}: the best of `repeats` after one to warm up, in turn."""
-    best = dict.fromkeys(candidates, float("inf"))
-    for turn in range(1 + repeats):
-        for name, function in candidates.items():
-            start = time.process_time()
-            function()
-            if turn:
-                best[name] = min(best[name], time.process_time() - start)
-    return best
-
-
 def peak_mb(function):
     """Peak of the tensors that live during function(), in MB (1e6 bytes), over those that lived before."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
@@ -67,11 +56,6 @@ def peak_mb(function):
     return float(np.cumsum([e["args"]["Bytes"] for e in events]).max()) / 1e6
 
 
-def slope(lengths, values):
-    """Exponent of the power law: the slope of log value against log length."""
-    return float(np.polyfit(np.log(lengths), np.log(values), 1)[0])
-
-
 @torch.no_grad()
 def against_length():
     """{form: {"tokens", "ms" [one a seed], "mb", "slope_time", "slope_memory"}}"""
@@ -82,12 +66,18 @@ def against_length():
         runs = []
         for seed in SEEDS:
             x = inputs(S, seed)
-            runs.append(best_times({form: lambda form=form, x=x: FORMS[form](*x) for form in forms}, repeats))
+            runs.append(
+                best_times({form: lambda form=form, x=x: FORMS[form](*x) for form in forms}, repeats, clock=CLOCK)
+            )
         for form in forms:
             found[form]["tokens"].append(S)
             found[form]["ms"].append([1e3 * run[form] for run in runs])
             found[form]["mb"].append(peak_mb(lambda form=form, x=x: FORMS[form](*x)))
-        print(S, {form: f"{np.mean(found[form]['ms'][-1]):.1f} ms, {found[form]['mb'][-1]:.1f} MB" for form in forms}, flush=True)
+        print(
+            S,
+            {form: f"{np.mean(found[form]['ms'][-1]):.1f} ms, {found[form]['mb'][-1]:.1f} MB" for form in forms},
+            flush=True,
+        )
     for form, figures in found.items():
         long = [n for n, S in enumerate(figures["tokens"]) if S >= SLOPE_FROM or form == "recurrent"]
         tokens = [figures["tokens"][n] for n in long]
@@ -102,7 +92,7 @@ def against_chunk_length(S=4096, d=WIDTH):
     runs = []
     for seed in SEEDS:
         x = inputs(S, seed, d)
-        runs.append(best_times({L: lambda L=L, x=x: mlstm_chunkwise(*x, chunk_size=L) for L in CHUNKS}, 5))
+        runs.append(best_times({L: lambda L=L, x=x: mlstm_chunkwise(*x, chunk_size=L) for L in CHUNKS}, 5, clock=CLOCK))
     return {"tokens": S, "width": d, "chunk": CHUNKS, "ms": [[1e3 * run[L] for run in runs] for L in CHUNKS]}
 
 
@@ -115,7 +105,7 @@ def prices(S=4096, d=WIDTH):
     q, k = torch.randn(2, HEADS, S // 64, 64, d)
     D, C = torch.randn(HEADS, S // 64, 64, 64), torch.randn(HEADS, S // 16, d, d)
     work = {"product": lambda: q @ k.mT, "multiply": lambda: D * D, "exp": lambda: D.exp(), "memories": lambda: C * C}
-    best = best_times(work, 30)
+    best = best_times(work, 30, clock=CLOCK)
     return {
         "multiply_add_ns": 1e9 * best["product"] / (q.numel() * 64),
         "block_ns": 1e9 * (best["multiply"] + best["exp"]) / 2 / D.numel(),

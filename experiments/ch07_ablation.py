@@ -1,26 +1,34 @@
 """What is each part of the ViL block worth?  Small classifiers of handwritten digits, each part taken out in turn.
 
-    python experiments/ch07_ablation.py        about 20 minutes on one CPU core
+    python experiments/ch07_ablation.py        hours; see _runs.py for --only, --seconds, --again, --try
+    python experiments/ch07_ablation.py short  the record of 2026-11-23: six seeds, 138 updates, one rate; 20 minutes
 
-Two blocks of width 48 on 4 x 4 patches of 2 x 2 pixels; 138 updates of up to 64 images, AdamW, one cycle; six seeds.
+Two blocks of width 48 on 4 x 4 patches of 2 x 2 pixels; 690 updates of up to 64 images, AdamW, one cycle; eight seeds.
 A seed gives every variant the same initial weights and the same order of images, so differences can be taken pairwise.
-Twice: with all 1437 training digits, and with 200 of them.  Before that, the learning rates of the model and of its
-baselines are chosen on digits held out of the training set, so the test digits choose nothing.
+Twice: with all 1437 training digits, and with 200 of them.  The learning rate is chosen for each variant (and for the
+baselines of the page), on digits held out of the training set and by seeds that are never judged.
 Writes book/results/ch07_ablation.json.
 """
 
+import sys
+from functools import partial
+
+import _small
 import timm
 import torch
 import torch.nn.functional as F
 from _record import record
+from _runs import Runs, best_rate
+from _small import accuracy, few, held_out
 from torch import nn
 
 from vil_lite.block import ViLBlock
 from vil_lite.data import digits
+from vil_lite.data.digits import Examples
 from vil_lite.layers import LayerNorm, PatchEmbed, PositionEmbedding
 from vil_lite.traversal import restore, traverse
 
-SEEDS = range(6)
+SEEDS, CHOOSERS, UPDATES = range(8), (100, 101), 690
 RATES = [2e-3, 5e-3, 1e-2, 2e-2]
 PARTS = ["conv", "skip", "z", "alternation", "long memory", "memory", "own values", "outnorm", "norm", "residual"]
 
@@ -79,9 +87,17 @@ class Classifier(nn.Module):
 
 def vit():
     return timm.models.VisionTransformer(
-        img_size=8, patch_size=2, in_chans=1, num_classes=10, embed_dim=32, depth=3, num_heads=4,
-        class_token=False, global_pool="avg", weight_init="jax",
-    )  # fmt: skip
+        img_size=8,
+        patch_size=2,
+        in_chans=1,
+        num_classes=10,
+        embed_dim=32,
+        depth=3,
+        num_heads=4,
+        class_token=False,
+        global_pool="avg",
+        weight_init="jax",
+    )
 
 
 def mlp(width=160):
@@ -89,30 +105,12 @@ def mlp(width=160):
     return nn.Sequential(nn.Flatten(), *layers)
 
 
-def train(build, images, labels, seed, rate, updates=138):
-    """Train for `updates` batches of 64 and return the model."""
+def train(make, images, labels, seed, rate, updates=138):
+    """Make a model, train it for `updates` batches of 64 and return it: one stream of random numbers for all of it."""
     torch.manual_seed(seed)
-    model = build()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=updates, pct_start=0.2)
-    done = 0
-    while done < updates:
-        for batch in torch.randperm(len(images)).split(64):
-            loss = F.cross_entropy(model(images[batch]), labels[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            done += 1
-            if done == updates:
-                break
-    return model
-
-
-@torch.no_grad()
-def accuracy(model, images, labels):
-    return (model(images).argmax(1) == labels).float().mean().item()
+    model = make()
+    batches = (batch for _ in range(updates) for batch in torch.randperm(len(images)).split(64))
+    return _small.train(model, images, labels, batches, updates, rate)
 
 
 def used_parameters(model):
@@ -122,40 +120,93 @@ def used_parameters(model):
 
 def choose_rates(data):
     """{model: {rate: accuracies on held-out training digits}}, two seeds each."""
-    held_out = torch.zeros(len(data.train.labels), dtype=torch.bool)
-    held_out[torch.argsort(data.train.labels, stable=True)[::5]] = True
-    fit, rest = ([part[mask] for part in data.train] for mask in (~held_out, held_out))
-    builds = {"ViL": (Classifier, 138), "ViT": (vit, 138), "ViT, 3 x the updates": (vit, 414), "MLP": (mlp, 138)}
+    fit, rest = held_out(data.train)
+    models = {"ViL": (Classifier, 138), "ViT": (vit, 138), "ViT, 3 x the updates": (vit, 414), "MLP": (mlp, 138)}
     found = {}
-    for name, (build, updates) in builds.items():
+    for name, (make, updates) in models.items():
         found[name] = {
-            str(rate): [accuracy(train(build, *fit, seed, rate, updates), *rest) for seed in (0, 1)] for rate in RATES
+            str(rate): [accuracy(train(make, *fit, seed, rate, updates), *rest) for seed in (0, 1)] for rate in RATES
         }
         print(name, found[name], flush=True)
     return found
 
 
-def few(examples, each=20):
-    """The first `each` examples of every class."""
-    rows = torch.cat([(examples.labels == digit).nonzero()[:each, 0] for digit in range(10)])
-    return examples.images[rows], examples.labels[rows]
+def digits_of(size, tiny=False):
+    """(training digits, test digits); size: all or 200."""
+    data = digits.load()
+    train_set = data.train if size == "all" else few(data.train)
+    return ([part[:40] for part in train_set], [part[:40] for part in data.test]) if tiny else (train_set, data.test)
 
 
-def main():
+def one(part, examples, tests, seed, rate, updates):
+    return accuracy(train(partial(Classifier, part), *examples, seed, rate, updates), *tests)
+
+
+def collect(runs, finish, parts):
+    """{size: {part: one accuracy a seed}}, "nothing" being the whole block, with the chosen rates and sizes."""
+    variants = {"nothing": None, **{part.replace(" ", "-"): part for part in PARTS}}
+    rates, choosers = (RATES[:1], CHOOSERS[:1]) if runs.tiny else (RATES, CHOOSERS)
+    updates = 1 if runs.tiny else UPDATES
+    figures = {"updates": UPDATES, "part rates": {}, "parameters": {}}
+    for size in parts:
+        examples, tests = digits_of(size, runs.tiny)
+        chosen_on = held_out(Examples(*examples))
+        tuned = finish(
+            {
+                f"rate {size} {name} {rate} {seed}": partial(one, part, *chosen_on, seed, rate, updates)
+                for seed in choosers
+                for rate in rates
+                for name, part in variants.items()
+            }
+        )
+        if tuned is None:
+            continue
+        best = {name: best_rate(tuned, f"{size} {name}", rates, choosers) for name in variants}
+        done = finish(
+            {
+                f"{size} {name} {seed}": partial(one, part, examples, tests, seed, best[name], updates)
+                for seed in runs.seeds
+                for name, part in variants.items()
+            }
+        )
+        if done is None:
+            continue
+        figures["part rates"][size] = best
+        figures[size] = {
+            part or "nothing": [done[f"{size} {name} {seed}"] for seed in runs.seeds] for name, part in variants.items()
+        }
+    if not set(parts) <= set(figures):
+        return None
+    data = digits.load()
+    for part in [None, *PARTS]:
+        model = train(partial(Classifier, part), *few(data.train), 0, 5e-3, updates=1)
+        figures["parameters"][part or "nothing"] = used_parameters(model)
+    figures["rates"] = {} if runs.tiny else finish({"rates of the baselines 0": partial(choose_rates, data)})
+    if figures["rates"] is None:
+        return None
+    figures["rates"] = figures["rates"].get("rates of the baselines 0", {})
+    return figures
+
+
+def short():
     torch.set_num_threads(1)
     data = digits.load()
     figures = {"rates": choose_rates(data), "all": {}, "200": {}, "parameters": {}}
     for size, examples in (("all", data.train), ("200", few(data.train))):
         for part in [None, *PARTS]:
             results = []
-            for seed in SEEDS:
+            for seed in range(6):
                 model = train(lambda part=part: Classifier(part), *examples, seed, rate=5e-3, updates=138)
                 results.append(accuracy(model, *data.test))
             name = part or "nothing"
             figures[size][name], figures["parameters"][name] = results, used_parameters(model)
             print(size, name, [round(r, 3) for r in results], flush=True)
-    record("ch07_ablation", figures, seeds=SEEDS, packages=("torch", "timm"))
+    record("ch07_ablation", figures, seeds=range(6), packages=("torch", "timm"))
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["short"]:
+        short()
+    else:
+        experiment = Runs("ch07_ablation", __doc__, ("all", "200"), SEEDS)
+        experiment.record(partial(collect, experiment))

@@ -1,13 +1,13 @@
-"""Table 3 of the Vision-LSTM paper in small: five poolings, objects in the centre and at the border, three seeds.
+"""Table 3 of the Vision-LSTM paper in small: five poolings, objects in the centre, at the border, and photographs.
 
-    python experiments/ch09_pooling.py              about 10 minutes on one CPU core
-    python experiments/ch09_pooling.py centre       only the runs on scenes with the pair in the centre (or border)
+    python experiments/ch09_pooling.py               hours; see _runs.py for --only, --seconds, --again, --try
+    python experiments/ch09_pooling.py short         the record of 2026-11-23: three seeds, 150 and 400 updates, one rate
 
-Four blocks of width 32; 32 x 32 pixels in 8 x 8 patches, one every 6 pixels, so 5 x 5 tokens and a true middle.  Batches of
-64 of 6400 scenes, AdamW, one cycle up to 1e-2; 150 updates in the centre and 400 at the border, where the task is harder.
+Four blocks of width 32.  Scenes of 32 x 32 pixels in 8 x 8 patches, one every 6 pixels, so 5 x 5 tokens and a true middle;
+Fashion-MNIST in patches of 2, 14 x 14 tokens, with the middle at the left edge.  Batches of 64, AdamW, one cycle, as many
+updates for all; the learning rate is chosen for each pooling on scenes and photographs that judge nothing (_tables.py).
 A seed fixes the order of the images, and the initial weights of those models that have the same parameters.
-Each trained model is tested on 1000 scenes of both kinds.  Every run is kept in _build/ch09_pooling as soon as it is
-done, so an interrupted command goes on where it stopped.  When all are there, it writes book/results/ch09_pooling.json.
+A model trained on scenes is tested on 1000 scenes of both kinds.  Writes book/results/ch09_pooling.json.
 """
 
 import sys
@@ -16,42 +16,69 @@ from pathlib import Path
 
 import torch
 from _record import kept, record
-from ch08_designs import correct, train
+from _runs import Runs
+from _small import correct
+from _tables import load, table
+from ch08_designs import train
 
 from vil_lite import VisionLSTM
 from vil_lite.data import scenes32
 
-SEEDS = range(3)
-KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch09_pooling"
-UPDATES = {"centre": 150, "border": 400}
+PARTS = ("centre", "border", "fashion")
+SEEDS = range(8)
+KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch09_pooling"  # of `short` alone
 POOLINGS = ("avg", "middle_patch", "middle_cls", "bilateral_avg", "bilateral_concat")
 
 
-def small(pooling):
-    """Four blocks of width 32 on 5 x 5 tokens of a grey image of 32 x 32 pixels."""
-    return VisionLSTM(32, 4, image_size=32, patch_size=8, stride=6, channels=1, num_classes=10, pooling=pooling)
+def small(pooling, **size):
+    """Four blocks of width 32 for grey images of ten classes."""
+    return VisionLSTM(32, 4, channels=1, num_classes=10, pooling=pooling, **size)
 
 
-def run(place, pooling, seed):
+def collect(runs, finish, parts):
+    """The figures: accuracy[trained on][pooling][tested on], one number a seed."""
+    figures = {"accuracy": {}, "updates": {}, "rates": {}, "longer": {}}
+    for name in parts:
+        data = load(name, runs.tiny)
+        found = table(
+            finish,
+            name,
+            data,
+            POOLINGS,
+            lambda pooling, data=data: partial(small, pooling, **data.model),
+            ("avg", "middle_cls"),
+        )
+        if found is not None:
+            for key in figures:
+                figures[key][name] = found[key]
+    return figures if set(parts) == set(figures["accuracy"]) else None
+
+
+def short_run(place, pooling, seed, updates):
     """Train one model; which test images it recognises: {place: list of 0 and 1}."""
     torch.manual_seed(seed)
-    model = train(small(pooling), *scenes32.build(6400, seed=1, place=place), UPDATES[place], seed)
-    return {test: correct(model, *scenes32.build(1000, seed=2, place=test)) for test in UPDATES}
+    model = small(pooling, image_size=32, patch_size=8, stride=6)
+    train(model, *scenes32.draw(6400, seed=1, place=place), updates[place], seed)
+    return {test: correct(model, *scenes32.draw(1000, seed=2, place=test)) for test in updates}
 
 
-def main():
+def short():
+    """The runs that chapter 9 shows until the long ones are made; ten minutes."""
     torch.set_num_threads(1)
-    places = sys.argv[1:] or list(UPDATES)
-    found = {place: {pooling: {test: [] for test in UPDATES} for pooling in POOLINGS} for place in places}
-    for seed in SEEDS:
-        for place in places:
+    updates = {"centre": 150, "border": 400}
+    found = {place: {pooling: {test: [] for test in updates} for pooling in POOLINGS} for place in updates}
+    for seed in range(3):
+        for place in updates:
             for pooling in POOLINGS:
-                runs = kept(KEPT / f"{place}-{pooling}-{seed}.json", partial(run, place, pooling, seed))
-                for test, right in runs.items():
+                work = partial(short_run, place, pooling, seed, updates)
+                for test, right in kept(KEPT / f"{place}-{pooling}-{seed}.json", work).items():
                     found[place][pooling][test].append(sum(right) / len(right))
-    if set(places) == set(UPDATES):
-        record("ch09_pooling", {"accuracy": found, "updates": UPDATES}, seeds=SEEDS)
+    record("ch09_pooling", {"accuracy": found, "updates": updates}, seeds=range(3))
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["short"]:
+        short()
+    else:
+        experiment = Runs("ch09_pooling", __doc__, PARTS, SEEDS)
+        experiment.record(partial(collect, experiment))

@@ -1,15 +1,20 @@
 """What the recipe's ingredients do, and ViL against DeiT-III-T at equal parameters, on handwritten digits.
 
-    python experiments/ch11_training.py comparison       about 15 minutes on one CPU core
-    python experiments/ch11_training.py ingredients      about 3 minutes
+    python experiments/ch11_training.py comparison       most of an hour on one CPU core
+    python experiments/ch11_training.py ingredients      about 10 minutes
+    python experiments/ch11_training.py overfit          about half an hour
 
 tuning      rates x LayerScale for both models, the same grid, on digits held out of the training set; three seeds
-comparison  tuning, then both models with what it chose, and DeiT-III-T with the LayerScale of Table 6; three seeds
-ingredients ViL on 200 digits with parts of the recipe changed, at a modest and at a high learning rate; three seeds
-Every run is kept in _build/ch11_training as soon as it is done, so an interrupted command goes on where it stopped.
---seconds 200 stops before the first run that would begin later; --seeds 0 tunes with this seed only, so that several
-processes can share the work.  When all runs are there, comparison writes book/results/ch11_training.json and ingredients
-book/results/ch11_ingredients.json.
+comparison  tuning, then both models with what it chose, and DeiT-III-T with the LayerScale of Table 6; eight seeds
+ingredients ViL on 200 digits with parts of the recipe changed, at a modest and at a high learning rate; eight seeds
+overfit     the recipe with and without mixing, and without weight decay, for 400 epochs of 200 digits; eight seeds
+--data fashion makes tuning and comparison on Fashion-MNIST in patches of 2 (196 tokens), 5 epochs, tuned on 8,000 of 10,000
+images; five seeds; hours.
+Every run is kept in experiments/runs/ch11_training (or ch11_fashion) as soon as it is done, so it goes on elsewhere.
+--seconds 200 stops before the first run that would begin later; --seeds 0 makes the runs of this seed only, so that several
+processes can share the work; --threads 2 --again threads2 makes all runs once more, in a folder of their own; --try makes
+one short run of each kind.  When all runs are there, comparison writes book/results/ch11_training.json (ch11_fashion.json),
+ingredients ch11_ingredients.json and overfit ch11_overfit.json.
 """
 
 import argparse
@@ -17,18 +22,23 @@ import time
 from functools import partial
 from pathlib import Path
 
+import _small
 import torch
 from _record import kept, record
+from _small import accuracy, few
 
 from vil_lite import VisionLSTM
-from vil_lite.data import digits
+from vil_lite.data import digits, fashion
+from vil_lite.data.digits import Examples
 from vil_lite.recipes import deit3_tiny
 from vil_lite.training import fit
 
-SEEDS, EPOCHS = range(3), 20
+SEEDS, TUNING_SEEDS = {"digits": range(8), "fashion": range(5)}, range(3)
+EPOCHS = {"digits": 20, "fashion": 5}
+SIZE = {"digits": 8, "fashion": 28}
 RATES = 0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04
 SCALES = {"ViL": (None, 0.1), "DeiT-III-T": (1e-4, 0.1)}  # of LayerScale at the start: the model's own, and one more
-KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch11_training"
+RUNS = Path(__file__).resolve().parent / "runs"
 RECIPE = {"weight_decay": 0.05, "clip": 1.0, "mixup": 0.8, "cutmix": 1.0, "ema": 0.98}
 CHANGES = {
     "recipe": {},
@@ -40,10 +50,13 @@ CHANGES = {
 }
 
 
-def build(name, scale, seed):
-    """A ViL or a DeiT-III-T of about 19,000 parameters; scale: initial LayerScale, None for none (ViL alone)."""
+OVERFIT = ("recipe", "no weight decay", "no mixup, no cutmix")
+
+
+def small_model(name, scale, seed, image_size=8):
+    """A ViL or a DeiT-III-T of about 19,000 parameters (for digits); scale: initial LayerScale, None for none (ViL alone)."""
     torch.manual_seed(seed)
-    size = {"image_size": 8, "patch_size": 2, "channels": 1, "num_classes": 10, "depth": 2}
+    size = {"image_size": image_size, "patch_size": 2, "channels": 1, "num_classes": 10, "depth": 2}
     if name == "ViL":
         return VisionLSTM(dim=32, layer_scale=scale, **size)
     model = deit3_tiny(dim=27, num_heads=3, **size)
@@ -53,34 +66,24 @@ def build(name, scale, seed):
     return model
 
 
-@torch.no_grad()
-def accuracy(model, images, labels):
-    return (model.eval()(images).argmax(1) == labels).float().mean().item()
-
-
-def few(examples, each=20):
-    """The first `each` examples of every class."""
-    rows = torch.cat([(examples.labels == digit).nonzero()[:each, 0] for digit in range(10)])
-    return examples.images[rows], examples.labels[rows]
-
-
-def train(data, name, scale, rate, seed, held_out):
-    """Accuracy after each epoch: on a fifth of the training digits, not trained on (held_out), or on the test digits."""
-    examples, tests = data.train, data.test
-    if held_out:
-        away = torch.zeros(len(data.train.labels), dtype=torch.bool)
-        away[torch.argsort(data.train.labels, stable=True)[::5]] = True
-        examples, tests = ([part[mask] for part in data.train] for mask in (~away, away))
-    model = build(name, scale, seed)
-    done = fit(model, examples, tests, epochs=EPOCHS, batch_size=64, lr=rate, seed=seed, progress=False)
+def train(data, what, name, scale, rate, seed, held_out, epochs):
+    """Accuracy after each epoch: on a fifth of the training images, not trained on (held_out), or on the test images."""
+    examples, tests = _small.held_out(few_thousand(data.train)) if held_out else data
+    model = small_model(name, scale, seed, SIZE[what])
+    done = fit(model, examples, tests, epochs=epochs, batch_size=64, lr=rate, seed=seed, progress=False)
     return [row["test_accuracy"] for row in done.log]
 
 
-def tuning_jobs(data, seeds=SEEDS):
+def few_thousand(examples):
+    """The first 10,000 examples: enough to choose a learning rate with."""
+    return Examples(*(part[:10_000] for part in examples))
+
+
+def tuning_jobs(data, what, epochs):
     """{key: function} of the search."""
     return {
-        f"{name} {scale} {rate} {seed}": lambda a=(name, scale, rate, seed): train(data, *a, held_out=True)
-        for seed in seeds
+        f"{name} {scale} {rate} {seed}": lambda a=(name, scale, rate, seed): train(data, what, *a, True, epochs)
+        for seed in TUNING_SEEDS
         for rate in RATES
         for name, scales in SCALES.items()
         for scale in scales
@@ -88,56 +91,59 @@ def tuning_jobs(data, seeds=SEEDS):
 
 
 def best(tuned, name, scales):
-    """(scale, rate) with the best mean accuracy on the held-out digits at the end of training."""
+    """(scale, rate) with the best mean accuracy on the held-out images at the end of training."""
 
     def mean(setting):
-        return sum(tuned[f"{name} {setting[0]} {setting[1]} {seed}"] for seed in SEEDS) / len(SEEDS)
+        return sum(tuned[f"{name} {setting[0]} {setting[1]} {seed}"] for seed in TUNING_SEEDS) / len(TUNING_SEEDS)
 
     return max(((scale, rate) for scale in scales for rate in RATES), key=mean)
 
 
-def comparison_jobs(data, tuned):
-    """{key: function} of the runs that are measured on the test digits."""
+def comparison_jobs(data, what, epochs, tuned):
+    """{key: function} of the runs that are measured on the test images."""
     chosen = {(name, *best(tuned, name, scales)) for name, scales in SCALES.items()}
     chosen.add(("DeiT-III-T", *best(tuned, "DeiT-III-T", [1e-4])))  # Table 6; perhaps the same
     return {
-        " ".join(map(str, (*setting, seed))): lambda a=(*setting, seed): train(data, *a, held_out=False)
+        " ".join(map(str, (*setting, seed))): lambda a=(*setting, seed): train(data, what, *a, False, epochs)
         for setting in sorted(chosen, key=str)
-        for seed in SEEDS
+        for seed in SEEDS[what]
     }
 
 
-def ingredients(data, change, rate, seed):
+def ingredients(data, change, rate, seed, epochs=20):
     settings = {**RECIPE, **CHANGES[change]}
     if settings.get("min_lr") == "lr":
         settings["min_lr"] = rate
-    model = build("ViL", None, seed)
+    model = small_model("ViL", None, seed)
     try:
-        done = fit(model, few(data.train), epochs=20, batch_size=40, lr=rate, seed=seed, progress=False, **settings)
+        done = fit(model, few(data.train), epochs=epochs, batch_size=40, lr=rate, seed=seed, progress=False, **settings)
     except FloatingPointError:
         return [0.0, 0.0]
     return [accuracy(model, *data.test), accuracy(done.ema, *data.test)]
 
 
-def ingredients_jobs(data):
+def ingredients_jobs(data, changes=tuple(CHANGES), rates=(5e-3, 3e-2), epochs=20):
     """{key: function} of the recipe's changes."""
     return {
-        f"{change} {rate} {seed}": lambda a=(change, rate, seed): ingredients(data, *a)
-        for seed in SEEDS
-        for change in CHANGES
-        for rate in (5e-3, 3e-2)
+        f"{change} {rate} {seed}": lambda a=(change, rate, seed): ingredients(data, *a, epochs)
+        for seed in SEEDS["digits"]
+        for change in changes
+        for rate in rates
     }
 
 
-def finish(part, jobs, until):
-    """{key: result} of all jobs, each read from its file or computed and kept; None when the time was over before."""
+def finish(folder, jobs, until, seeds=None):
+    """{key: result} of all jobs, each read from its file or computed and kept; None while some are missing.
+
+    seeds: those that may be computed now, None for all.
+    """
     done = {}
     for key, work in jobs.items():
-        path = KEPT / part / f"{key}.json"
-        if not path.is_file() and time.monotonic() > until:
-            return None
-        done[key] = kept(path, partial(timed, work))
-    return done
+        path = folder / f"{key}.json"
+        mine = seeds is None or int(key.rsplit(" ", 1)[1]) in seeds
+        if path.is_file() or (mine and time.monotonic() < until):
+            done[key] = kept(path, partial(timed, work))
+    return done if len(done) == len(jobs) else None
 
 
 def timed(work):
@@ -149,29 +155,54 @@ def results(done):
     return {key: one["result"] for key, one in done.items()}
 
 
+def try_all(data, what):
+    """One short run of each kind: does it work?  Records nothing."""
+    less = Examples(*(part[:200] for part in data.train)), Examples(*(part[:64] for part in data.test))
+    data = type(data)(*less)
+    for name, scales in SCALES.items():
+        for held_out in (True, False):
+            print(name, train(data, what, name, scales[0], 1e-3, 0, held_out, 1))
+    if what == "digits":
+        print([ingredients(data, change, 5e-3, 0, 1) for change in CHANGES])
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("tuning", "comparison", "ingredients"))
+    parser.add_argument("what", choices=("tuning", "comparison", "ingredients", "overfit"))
+    parser.add_argument("--data", choices=tuple(SEEDS), default="digits")
     parser.add_argument("--seconds", type=float, default=float("inf"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    arguments = parser.parse_args()
-    until = time.monotonic() + arguments.seconds
-    torch.set_num_threads(1)
-    data = digits.load()
-    figures = {"parameters": {n: sum(p.numel() for p in build(n, s[0], 0).parameters()) for n, s in SCALES.items()}}
-    if arguments.what == "tuning":
-        finish("tuning", tuning_jobs(data, arguments.seeds), until)
-    elif arguments.what == "ingredients":
-        if done := finish("ingredients", ingredients_jobs(data), until):
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--again", metavar="LABEL")
+    parser.add_argument("--try", dest="tiny", action="store_true")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    data = digits.load() if asked.data == "digits" else fashion.load()
+    if asked.tiny:
+        return try_all(data, asked.data)
+    name = "ch11_training" if asked.data == "digits" else "ch11_fashion"
+    folder = RUNS / (f"{name}@{asked.again}" if asked.again else name)
+    run = partial(finish, until=time.monotonic() + asked.seconds, seeds=asked.seeds)
+    models = {n: small_model(n, s[0], 0, SIZE[asked.data]) for n, s in SCALES.items()}
+    figures = {"parameters": {n: sum(p.numel() for p in model.parameters()) for n, model in models.items()}}
+    packages = ("torch", "timm", "accelerate")
+    if asked.what in ("ingredients", "overfit"):
+        jobs = ingredients_jobs(data) if asked.what == "ingredients" else ingredients_jobs(data, OVERFIT, (5e-3,), 400)
+        done = run(folder / asked.what, jobs)
+        if done and not asked.again:
             figures["ingredients"] = results(done)
-            record("ch11_ingredients", figures, seeds=SEEDS, packages=("torch", "timm", "accelerate"))
-    else:
-        tuned = finish("tuning", tuning_jobs(data), until) or {}
-        ends = {key: curve[-1] for key, curve in results(tuned).items()}
-        if ends and (done := finish("comparison", comparison_jobs(data, ends), until)):
-            figures["cpu_seconds"] = sum(one["cpu_seconds"] for one in (*tuned.values(), *done.values()))
-            figures |= {"epochs": EPOCHS, "tuning": ends, "comparison": results(done)}
-            record("ch11_training", figures, seeds=SEEDS, packages=("torch", "timm", "accelerate"))
+            record(f"ch11_{asked.what}", figures, seeds=SEEDS["digits"], packages=packages)
+        return None
+    epochs = EPOCHS[asked.data]
+    tuned = run(folder / "tuning", tuning_jobs(data, asked.data, epochs))
+    if asked.what == "tuning" or not tuned:
+        return None
+    ends = {key: curve[-1] for key, curve in results(tuned).items()}
+    done = run(folder / "comparison", comparison_jobs(data, asked.data, epochs, ends))
+    if done and not asked.again:
+        figures["cpu_seconds"] = sum(one["cpu_seconds"] for one in (*tuned.values(), *done.values()))
+        figures |= {"epochs": epochs, "tuning": ends, "comparison": results(done)}
+        record(name, figures, seeds=SEEDS[asked.data], packages=packages)
 
 
 if __name__ == "__main__":

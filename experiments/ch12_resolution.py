@@ -16,15 +16,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from _record import GIVE_BACK, best_times, in_fresh_process, keep_heap, kept, peak_memory_mb, record
-from speed_models import forward, step, vil
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, kept, peak_memory_mb, record
+from speed_models import step, vil
 
 KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch12_resolution"
 PIXELS = {224: 9, 384: 7, 512: 5, 768: 3, 1024: 2, 1280: 2, 1536: 2}  # size: repeats
 NAMES = ("vit", "vil")
 
 
-def build(name, size):
+def model_for(name, size):
     """The model for size x size pixels.  ViL takes any size; the ViT has a position for each token."""
     import timm
 
@@ -35,7 +35,7 @@ def times(size):
     """Seconds of one image, forward and training step: {"forward": {"vit": ..., "vil": ...}, "step": ...}."""
     torch.manual_seed(0)
     x = torch.randn(1, 3, size, size)
-    models = {name: build(name, size) for name in NAMES}
+    models = {name: model_for(name, size) for name in NAMES}
     fast = best_times({n: forward(m.eval(), x) for n, m in models.items()}, PIXELS[size])
     slow = best_times({n: step(m.train(), x) for n, m in models.items()}, max(1, PIXELS[size] // 2))
     return {"forward": fast, "step": slow}
@@ -44,8 +44,8 @@ def times(size):
 def memory(name, size):
     """MB by which this process grows at the peak of a training step."""
     torch.manual_seed(0)
-    model = build(name, size)
-    small = build(name, 64)
+    model = model_for(name, size)
+    small = model_for(name, 64)
     step(small, torch.randn(1, 3, 64, 64))()  # loads what PyTorch loads once
     return peak_memory_mb(step(model.train(), torch.randn(1, 3, size, size)))
 
@@ -56,7 +56,9 @@ def main(sizes):
         measured = kept(KEPT / f"times-{size}.json", partial(in_fresh_process, "times", size))
         points[size] = {"tokens": (size // 16) ** 2, **measured}
         points[size]["peak_step_mb"] = {
-            name: kept(KEPT / f"memory-{name}-{size}.json", partial(in_fresh_process, "memory", name, size, **GIVE_BACK))
+            name: kept(
+                KEPT / f"memory-{name}-{size}.json", partial(in_fresh_process, "memory", name, size, **GIVE_BACK)
+            )
             for name in NAMES
         }
     if set(sizes) == set(PIXELS):

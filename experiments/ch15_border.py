@@ -9,18 +9,14 @@ border of 16 is what ultralytics' own validation adds to images of 320.  Writes 
 import tempfile
 from pathlib import Path
 
-import vil_lite.yolo
+import cv2
+import numpy as np
+import yaml
+from _record import record
+from ch15_compare import BATCH, FOLDER, SIZE, TRAIN, VAL
+from ultralytics import YOLO
 
-vil_lite.yolo.offline()
-
-import cv2  # noqa: E402
-import numpy as np  # noqa: E402
-import yaml  # noqa: E402
-from _record import record  # noqa: E402
-from ch15_compare import BATCH, FOLDER, SIZE, TRAIN, VAL  # noqa: E402
-from ultralytics import YOLO  # noqa: E402
-
-from vil_lite.data import airfield  # noqa: E402
+from vil_lite.data import airfield
 
 RUNS, MODELS, BORDERS = FOLDER.with_name(f"{FOLDER.name}_24"), ("yolov8n", "yolov8n-vil"), (0, 16, 32, 48, 64, 96)
 
@@ -37,7 +33,9 @@ def framed(source, target, border):
             labels[:, 1:] *= SIZE
             labels[:, 1:3] += border
             labels[:, 1:] /= SIZE + 2 * border
-        np.savetxt(target / "labels" / "val" / f"{path.stem}.txt", labels, fmt=["%d"] + ["%.6f"] * 4 if labels.size else "%g")
+        np.savetxt(
+            target / "labels" / "val" / f"{path.stem}.txt", labels, fmt=["%d"] + ["%.6f"] * 4 if labels.size else "%g"
+        )
     names = yaml.safe_load((source / "data.yaml").read_text())["names"]
     content = {"path": str(target), "train": "images/val", "val": "images/val", "names": names}
     (target / "data.yaml").write_text(yaml.safe_dump(content))

@@ -25,14 +25,10 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import vil_lite.yolo
+from _record import record
 
-vil_lite.yolo.offline()
-
-from _record import record  # noqa: E402
-
-from vil_lite.data import airfield  # noqa: E402
-from vil_lite.yolo.compare import compare  # noqa: E402
+from vil_lite.data import airfield
+from vil_lite.yolo.compare import _differences, compare
 
 FOLDER = Path(__file__).resolve().parent / "ch15_runs"
 MODELS = ["yolov8n", "yolov8n-vil-p5", "yolov8n-vil", "yolov8n-vil-p345", "yolov8n-c2f-equal", "yolov8n-attention"]
@@ -54,7 +50,9 @@ def trial(threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--models", nargs="+", default=MODELS, help="the first is the one that others are compared with")
+    parser.add_argument(
+        "--models", nargs="+", default=MODELS, help="the first is the one that others are compared with"
+    )
     parser.add_argument("--threads", type=int, default=1, help="the same for all runs of a folder")
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--try", action="store_true", dest="trial", help="a short run that records nothing")
@@ -65,15 +63,19 @@ def main():
     folder = FOLDER if planned else FOLDER.with_name(f"{FOLDER.name}_{options.epochs}")
     data = airfield.build(FOLDER / "runs" / "airfield", train=TRAIN, val=VAL, image_size=SIZE, seed=0)
     budget = {"epochs": options.epochs, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
-    same = {"data": data, "folder": folder, "seeds": options.seeds, "resamples": 500, **budget, **SETTINGS}
-    result = compare(options.models, **same)
-    against = {name: compare([name, VIL], **same) for name in CONTROLS if {name, VIL} <= set(options.models)}
-    result["against_controls"] = {name: found["differences_mAP50-95"][VIL] for name, found in against.items()}
+    result = compare(options.models, data, folder, seeds=options.seeds, resamples=500, **budget, **SETTINGS)
+    result["against_controls"] = {
+        name: _differences(folder, [name, VIL], options.seeds, 500)["differences_mAP50-95"][VIL]
+        for name in CONTROLS
+        if {name, VIL} <= set(options.models)
+    }
     for model in result["models"].values():  # what the record says itself
         model["runs"] = [{k: v for k, v in run.items() if k not in ("device", "versions")} for run in model["runs"]]
     result["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0)"
     figures = {k: v for k, v in result.items() if k not in ("command", "device", "versions", "seeds")}
-    record("ch15_compare" if planned else "ch15_longer", figures, seeds=options.seeds, packages=("torch", "ultralytics"))
+    record(
+        "ch15_compare" if planned else "ch15_longer", figures, seeds=options.seeds, packages=("torch", "ultralytics")
+    )
 
 
 if __name__ == "__main__":

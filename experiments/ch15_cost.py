@@ -13,20 +13,19 @@ import statistics
 import sys
 
 import torch
-from _record import GIVE_BACK, best_times, in_fresh_process, keep_heap, peak_memory_mb, record
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, peak_memory_mb, record
 from ch15_compare import BATCH, MODELS, SIZE
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
 
-import vil_lite.yolo
-from vil_lite.complexity import flops
+from vil_lite.complexity import flops, parameters
 from vil_lite.data import airfield
 from vil_lite.yolo.compare import yaml_of
 
 PROCESSES = 3
 
 
-def build(name):
+def detector(name):
     torch.manual_seed(0)
     model = DetectionModel(yaml_of(name), nc=len(airfield.CLASSES), verbose=False)
     model.args = get_cfg(overrides={"task": "detect"})
@@ -52,17 +51,9 @@ def step(model, data):
     return run
 
 
-def forward(model, x):
-    def run():
-        with torch.no_grad():
-            model(x)
-
-    return run
-
-
 def times():
     data, x = batch(), torch.rand(1, 3, SIZE, SIZE)
-    models = {name: build(name) for name in MODELS}
+    models = {name: detector(name) for name in MODELS}
     slow = best_times({name: step(m.train(), data) for name, m in models.items()}, 5)
     fused = {name: m.fuse(verbose=False).eval() for name, m in models.items()}
     fast = best_times({name: forward(m, x) for name, m in fused.items()}, 25, warmup=3)
@@ -70,7 +61,7 @@ def times():
 
 
 def memory(name):
-    model, data = build(name).train(), batch()
+    model, data = detector(name).train(), batch()
     small = {**data, "img": data["img"][:, :, :64, :64].contiguous()}
     step(model, small)()  # loads what PyTorch loads once
     return peak_memory_mb(step(model, data))
@@ -82,8 +73,8 @@ def main():
     base = {kind: statistics.median(run[kind][plain] for run in runs) for kind in ("latency", "step")}
     for name in MODELS:
         ratio = {kind: statistics.median(run[kind][name] / run[kind][plain] for run in runs) for kind in base}
-        model = build(name)
-        row = {"parameters": sum(p.numel() for p in model.parameters())}
+        model = detector(name)
+        row = {"parameters": parameters(model)}
         row["gflops"] = 2 * flops(model.eval(), torch.rand(1, 3, SIZE, SIZE), counting="torch") / 1e9
         row["latency_ms"], row["step_s"] = 1000 * base["latency"] * ratio["latency"], base["step"] * ratio["step"]
         row["latency_ratio"], row["step_ratio"] = ratio["latency"], ratio["step"]
@@ -97,7 +88,6 @@ def main():
 if __name__ == "__main__":
     if sys.argv[1:2] != ["memory"]:
         keep_heap()
-    vil_lite.yolo.offline()
     torch.set_num_threads(2)
     if len(sys.argv) > 1:
         print(json.dumps({"times": times, "memory": memory}[sys.argv[1]](*sys.argv[2:])))

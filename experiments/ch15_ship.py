@@ -11,15 +11,12 @@ import json
 import tempfile
 from pathlib import Path
 
-import vil_lite.yolo
+from _record import record
+from ch15_compare import FOLDER, SIZE, TRAIN
 
-vil_lite.yolo.offline()
-
-from _record import record  # noqa: E402
-from ch15_compare import FOLDER, SIZE, TRAIN  # noqa: E402
-
-from vil_lite.data import airfield  # noqa: E402
-from vil_lite.yolo import shipped  # noqa: E402
+from vil_lite._files import write
+from vil_lite.data import airfield
+from vil_lite.yolo import shipped
 
 SEED, SCENES = 1, 200
 CARD = """# airfield27
@@ -42,29 +39,50 @@ of no use on photographs. Made by `python experiments/ch15_ship.py`.
 
 
 def main():
-    runs = {path: json.loads(path.read_text()) for path in sorted(FOLDER.parent.glob(f"{FOLDER.name}*/*-vil*-seed*.json"))}
+    runs = {
+        path: json.loads(path.read_text()) for path in sorted(FOLDER.parent.glob(f"{FOLDER.name}*/*-vil*-seed*.json"))
+    }
     path, best = max(runs.items(), key=lambda run: run[1]["metrics"]["mAP50-95"])
     shipped.pack(path.with_suffix(".pt"), shipped.WEIGHTS, best["model"], SIZE)
     with tempfile.TemporaryDirectory() as folder:
         data = airfield.build(Path(folder, "airfield"), train=1, val=SCENES, image_size=SIZE, seed=SEED)
         same = {"data": str(data), "imgsz": SIZE, "device": "cpu", "workers": 0, "plots": False, "project": folder}
-        found = shipped.airfield_detector().val(**same, rect=False)  # images of SIZE pixels, as ch15_compare.py has them
+        found = shipped.airfield_detector().val(
+            **same, rect=False
+        )  # images of SIZE pixels, as ch15_compare.py has them
         padded = shipped.airfield_detector().val(**same, rect=True)  # ultralytics' default: a grey border around them
     budget = json.loads((path.parent / "plan.json").read_text())
     figures = {
-        "model": best["model"], "seed": best["seed"], "parameters": best["cost"]["parameters"], "candidates": len(runs),
-        "epochs": budget["epochs"], "batch": budget["batch"], "imgsz": SIZE, "megabytes": shipped.WEIGHTS.stat().st_size / 1e6,
-        "mAP50": best["metrics"]["mAP50"], "mAP50-95": best["metrics"]["mAP50-95"],
-        "fresh": {"seed": SEED, "scenes": SCENES, "mAP50": float(found.box.map50), "mAP50-95": float(found.box.map),
-                  "padded": float(padded.box.map)},
-    }  # fmt: skip
+        "model": best["model"],
+        "seed": best["seed"],
+        "parameters": best["cost"]["parameters"],
+        "candidates": len(runs),
+        "epochs": budget["epochs"],
+        "batch": budget["batch"],
+        "imgsz": SIZE,
+        "megabytes": shipped.WEIGHTS.stat().st_size / 1e6,
+        "mAP50": best["metrics"]["mAP50"],
+        "mAP50-95": best["metrics"]["mAP50-95"],
+        "fresh": {
+            "seed": SEED,
+            "scenes": SCENES,
+            "mAP50": float(found.box.map50),
+            "mAP50-95": float(found.box.map),
+            "padded": float(padded.box.map),
+        },
+    }
     fresh = figures["fresh"]
     card = CARD.format(
-        **{k: v for k, v in figures.items() if "-" not in k}, mAP5095=figures["mAP50-95"], train=TRAIN, scenes=SCENES,
-        fresh_seed=SEED, fresh50=fresh["mAP50"], fresh5095=fresh["mAP50-95"],
+        **{k: v for k, v in figures.items() if "-" not in k},
+        mAP5095=figures["mAP50-95"],
+        train=TRAIN,
+        scenes=SCENES,
+        fresh_seed=SEED,
+        fresh50=fresh["mAP50"],
+        fresh5095=fresh["mAP50-95"],
         padded=fresh["padded"],
-    )  # fmt: skip
-    shipped.WEIGHTS.with_suffix(".md").write_text(card)
+    )
+    write(shipped.WEIGHTS.with_suffix(".md"), card)
     record("ch15_ship", figures, seeds=[best["seed"]], packages=("torch", "ultralytics"))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from _record import RESULTS, record
 
+from vil_lite._files import whole
 from vil_lite.yolo.statistics import resampled_maps
 
 FOLDER = Path(__file__).resolve().parent / "ch15_runs"
@@ -47,17 +48,19 @@ def main():
         assert all((run[key] == truth[key]).all() for key in TRUTH), "the runs were validated on different images"
     images = int(kept[options.models[0]][0]["images"])
     arrays = {f"{m}/{s}/{k}": v for m in kept for s, run in zip(seeds, kept[m]) for k, v in compact(run).items()}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(RESULTS / "ch16_detections.npz", **truth, **arrays)
+    with whole(RESULTS / "ch16_detections.npz", "wb") as file:
+        np.savez_compressed(file, **truth, **arrays)
     maps = resampled_maps(kept, images, options.resamples)
     runs = {m: [json.loads((options.folder / f"{m}-seed{s}.json").read_text()) for s in seeds] for m in options.models}
     figures = {
-        "models": options.models, "images": images, "budget": json.loads((options.folder / "plan.json").read_text()),
+        "models": options.models,
+        "images": images,
+        "budget": json.loads((options.folder / "plan.json").read_text()),
         "names": [row["class"] for row in runs[options.models[0]][0]["classes"][1:]],
         "metrics": {m: [run["metrics"] for run in runs[m]] for m in runs},
         "curves": {m: [run["curves"]["metrics/mAP50-95(B)"] for run in runs[m]] for m in runs},
         "maps": {m: [[round(float(x), 6) for x in row] for row in maps[m]] for m in maps},
-    }  # fmt: skip
+    }
     record("ch16_detections", figures, seeds=seeds, packages=("torch", "ultralytics", "numpy"))
 
 

@@ -22,7 +22,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from ultralytics import YOLO
 from ultralytics.utils import LOGGER
 
-import vil_lite.yolo
 from vil_lite.data import airfield
 from vil_lite.yolo.compare import yaml_of
 
@@ -57,12 +56,23 @@ def export(folder):
                 YOLO(folder / f"{stem}.pt").export(format=kind, imgsz=size)
             prepared = folder / "prepared.onnx"
             quant_pre_process(folder / f"{stem}.onnx", prepared)
-            quantize_dynamic(prepared, folder / f"{stem}-dynamic.onnx", weight_type=QuantType.QUInt8,
-                             op_types_to_quantize=["Conv", "MatMul"])  # fmt: skip
+            quantize_dynamic(
+                prepared,
+                folder / f"{stem}-dynamic.onnx",
+                weight_type=QuantType.QUInt8,
+                op_types_to_quantize=["Conv", "MatMul"],
+            )
             for suffix, activations in {"static": QuantType.QUInt8, "signed": QuantType.QInt8}.items():
-                quantize_static(prepared, folder / f"{stem}-{suffix}.onnx", Calibration(size), quant_format=QuantFormat.QDQ,
-                                per_channel=True, weight_type=QuantType.QInt8, activation_type=activations,
-                                op_types_to_quantize=["Conv"])  # fmt: skip
+                quantize_static(
+                    prepared,
+                    folder / f"{stem}-{suffix}.onnx",
+                    Calibration(size),
+                    quant_format=QuantFormat.QDQ,
+                    per_channel=True,
+                    weight_type=QuantType.QInt8,
+                    activation_type=activations,
+                    op_types_to_quantize=["Conv"],
+                )
 
 
 def session(path):
@@ -106,8 +116,12 @@ def main():
         for size in SIZES:
             runs = [in_fresh_process("times", folder, str(size)) for _ in range(PROCESSES)]
             base = [run[MODELS[0]]["torch float32"] for run in runs]
-            ratio = {n: {k: statistics.median(r[n][k] / b for r, b in zip(runs, base)) for k in runs[0][n]} for n in MODELS}
-            milliseconds[size] = {n: {k: 1e3 * statistics.median(base) * r for k, r in of.items()} for n, of in ratio.items()}
+            ratio = {
+                n: {k: statistics.median(r[n][k] / b for r, b in zip(runs, base)) for k in runs[0][n]} for n in MODELS
+            }
+            milliseconds[size] = {
+                n: {k: 1e3 * statistics.median(base) * r for k, r in of.items()} for n, of in ratio.items()
+            }
             print(size, json.dumps(milliseconds[size], indent=1), flush=True)
     figures = {"milliseconds": milliseconds, "threads": THREADS, "processes": PROCESSES}
     record("ch17_latency", figures, seeds=[0], packages=("torch", "ultralytics", "onnxruntime"))
@@ -116,7 +130,6 @@ def main():
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         keep_heap()
-    vil_lite.yolo.offline()
     LOGGER.setLevel("ERROR")
     warnings.filterwarnings("ignore")
     torch.set_num_threads(THREADS)

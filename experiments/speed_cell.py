@@ -9,10 +9,9 @@ Writes book/results/speed_cell.json.
 
 import sys
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from _record import GIVE_BACK, best_times, in_fresh_process, keep_heap, peak_memory_mb, record
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, peak_memory_mb, record, slope
 from mlstm_kernels.torch.chunkwise.native import mlstm_chunkwise__native_autograd as kernels
 
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel
@@ -38,14 +37,6 @@ def inputs(S):
     return q, k, v, i, f
 
 
-def forward(form, x):
-    def run():
-        with torch.no_grad():
-            FORMS[form](*x)
-
-    return run
-
-
 def step(form, x):
     used = x[:3] if form == "attention" else x
     return lambda: torch.autograd.grad(FORMS[form](*x).sum(), used)
@@ -54,10 +45,6 @@ def step(form, x):
 def takes(form, S):
     multiple = form != "mlstm_kernels" or S % 64 == 0
     return SHORTEST.get(form, 0) <= S <= LONGEST.get(form, 10**9) and multiple
-
-
-def slope(lengths, values):
-    return float(np.polyfit(np.log(lengths), np.log(values), 1)[0])
 
 
 def main():
@@ -69,7 +56,7 @@ def main():
         # The parallel form by itself: its large matrices would leave the others a heap to clean up.
         for together in ([form for form in forms if form != "parallel"], ["parallel"] * ("parallel" in forms)):
             turns = repeats if "parallel" not in together else min(repeats, 15)
-            fast |= best_times({form: forward(form, x) for form in together}, turns, warmup=2)
+            fast |= best_times({form: forward(FORMS[form], *x) for form in together}, turns, warmup=2)
             slow |= best_times({form: step(form, x) for form in together}, turns, warmup=1)
         times[S] = {form: {"forward_ms": 1e3 * fast[form], "step_ms": 1e3 * slow[form]} for form in forms}
         print(S, {form: f"{t['forward_ms']:.1f} / {t['step_ms']:.1f}" for form, t in times[S].items()}, flush=True)

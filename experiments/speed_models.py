@@ -15,7 +15,17 @@ import sys
 
 import timm
 import torch
-from _record import AS_IT_COMES, GIVE_BACK, RESULTS, best_times, in_fresh_process, keep_heap, peak_memory_mb, record
+from _record import (
+    AS_IT_COMES,
+    GIVE_BACK,
+    RESULTS,
+    best_times,
+    forward,
+    in_fresh_process,
+    keep_heap,
+    peak_memory_mb,
+    record,
+)
 
 from vil_lite import ViLBlock, create_model
 
@@ -32,14 +42,6 @@ def vil(**options):
     return model
 
 
-def forward(model, x):
-    def run():
-        with torch.no_grad():
-            model(x)
-
-    return run
-
-
 def step(model, x):
     def run():
         model.zero_grad()
@@ -48,7 +50,7 @@ def step(model, x):
     return run
 
 
-def compare(size, batch, repeats):
+def vit_and_vil(size, batch, repeats):
     torch.manual_seed(0)
     x = torch.randn(batch, 3, size, size)
     models = {"vit": timm.create_model("vit_tiny_patch16_224", img_size=size), "vil": vil()}
@@ -111,7 +113,7 @@ def middle_of_five():
 
 
 PARTS = {
-    "float32": lambda: {size: compare(size, batch, repeats) for size, batch, repeats in CASES},
+    "float32": lambda: {size: vit_and_vil(size, batch, repeats) for size, batch, repeats in CASES},
     "float32_heap_as_it_comes": lambda: {224: in_fresh_process("case", 224, **AS_IT_COMES)},
     "compiled_224": lambda: in_fresh_process("compiled"),
     "bfloat16_224": middle_of_five,
@@ -137,6 +139,6 @@ if __name__ == "__main__":
     elif sys.argv[1:2] in (["compiled"], ["bfloat16"]):
         print(json.dumps(compiled() if sys.argv[1] == "compiled" else bfloat16()))
     elif sys.argv[1:2] == ["case"]:
-        print(json.dumps(compare(*next(case for case in CASES if case[0] == int(sys.argv[2])))))
+        print(json.dumps(vit_and_vil(*next(case for case in CASES if case[0] == int(sys.argv[2])))))
     else:
         main(sys.argv[1:])

@@ -15,26 +15,19 @@ from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
-from _record import best_times, record
+from _record import best_times, forward, record
 from torch.utils._python_dispatch import TorchDispatchMode
 from ultralytics.nn.modules import Bottleneck
 
 from vil_lite import ViLEncoder
 from vil_lite.block import MLSTMCell, MLSTMPath
 from vil_lite.layers import LinearBlockDiagonal, MultiHeadNorm
-from vil_lite.mlstm import mlstm_chunkwise, wide
+from vil_lite.mlstm import mlstm_chunkwise
+from vil_lite.mlstm_state import gate_precision
 
 B, GRID, DIM, HEADS = 8, (14, 14), 192, 4
 S, INNER = GRID[0] * GRID[1], 2 * DIM
 L_OF_196 = 49  # the chunk length that the library takes for 196 tokens
-
-
-def no_grad(function):
-    def run():
-        with torch.no_grad():
-            return function()
-
-    return run
 
 
 def machine():
@@ -123,14 +116,17 @@ def inside_yolo():
         "ViL block, 64 tokens": lambda: block(few, (8, 8)),
     }
     with Counted() as counted:
-        no_grad(runs["ViL block"])()
-    times = best_times({name: no_grad(run) for name, run in runs.items()}, 60, warmup=5)
+        forward(runs["ViL block"])()
+    times = best_times({name: forward(run) for name, run in runs.items()}, 60, warmup=5)
     return {"ms": {name: 1e3 * t for name, t in times.items()}, "madds": madds, "operations": counted.started}
 
 
 def powers():
     """Milliseconds of exp and exp2 of the exponents of 128 chunks of 49 tokens: as they are, and with a mask far below."""
-    exponents, masked = -torch.randint(0, 9, (128, L_OF_196, L_OF_196)).float(), torch.ones(L_OF_196, L_OF_196).triu(1).bool()
+    exponents, masked = (
+        -torch.randint(0, 9, (128, L_OF_196, L_OF_196)).float(),
+        torch.ones(L_OF_196, L_OF_196).triu(1).bool(),
+    )
     times = {}
     for name, fill in (("-inf", -torch.inf), ("-95", -95.0)):
         x = exponents.masked_fill(masked, fill)
@@ -151,7 +147,7 @@ def small_blocks(self, x):
 def written_concatenation(self, q, k, v):
     """The gates as published: one linear map of cat(q, k, v)."""
     joined = torch.cat([x.permute(1, 2, 0, 3).flatten(2) for x in (q, k, v)], dim=-1)
-    return tuple(wide(gate(joined).permute(2, 0, 1)) for gate in (self.igate, self.fgate))
+    return tuple(gate_precision(gate(joined).permute(2, 0, 1)) for gate in (self.igate, self.fgate))
 
 
 def norm_by_norm(self, h):
@@ -170,7 +166,7 @@ def folded(self, x_m, grid):
         merged = proj.merged_weight()
         maps.append((merged @ weight.T.reshape(len(merged), merged.shape[2], -1)).flatten(0, 1))
         bias = bias + weight @ proj.bias
-    gates = wide(c @ (maps[0] + maps[1]) + x_m @ maps[2] + bias).permute(2, 0, 1).chunk(2)
+    gates = gate_precision(c @ (maps[0] + maps[1]) + x_m @ maps[2] + bias).permute(2, 0, 1).chunk(2)
     with patch.object(cell, "gates", lambda *_: gates):
         h = cell(self.q_proj(c), self.k_proj(c), self.v_proj(x_m))
     return torch.addcmul(h, self.learnable_skip, c)
@@ -224,7 +220,7 @@ def changes():
 
 def main():
     limits, pieces = machine(), parts()
-    times = best_times({name: no_grad(function) for name, (function, _, _) in pieces.items()}, 30, warmup=3)
+    times = best_times({name: forward(function) for name, (function, _, _) in pieces.items()}, 30, warmup=3)
     half = parts(torch.bfloat16)
     half = best_times({name: in_bfloat16(function) for name, (function, _, _) in half.items()}, 30, warmup=3)
     figures = {"machine": limits, "parts": {}}

@@ -13,17 +13,17 @@ import statistics
 import sys
 
 import torch
-from _record import best_times, in_fresh_process, keep_heap, record
+from _record import best_times, forward, in_fresh_process, keep_heap, record
 from ultralytics.nn.tasks import DetectionModel
 
-import vil_lite.yolo
+from vil_lite.complexity import parameters
 from vil_lite.yolo import model_yaml
 
 NAMES = {"plain": "yolov8n.yaml", "P5": "yolov8n-vil-p5", "P4 + P5": "yolov8n-vil", "P3 + P4 + P5": "yolov8n-vil-p345"}
 PROCESSES = 5
 
 
-def build(name):
+def detector(name):
     torch.manual_seed(0)
     return DetectionModel(name if name.endswith(".yaml") else model_yaml(name), verbose=False)
 
@@ -35,14 +35,6 @@ def outputs(y):
     return [t for part in (y.values() if isinstance(y, dict) else y) for t in outputs(part)]
 
 
-def forward(model, x):
-    def run():
-        with torch.no_grad():
-            model(x)
-
-    return run
-
-
 def step(model, x):
     def run():
         model.zero_grad()
@@ -52,7 +44,7 @@ def step(model, x):
 
 
 def eager():
-    models = {place: build(name) for place, name in NAMES.items()}
+    models = {place: detector(name) for place, name in NAMES.items()}
     x = torch.randn(1, 3, 640, 640)
     fast = best_times({place: forward(m.eval(), x) for place, m in models.items()}, 15, warmup=2)
     x = torch.randn(4, 3, 640, 640)
@@ -61,8 +53,10 @@ def eager():
 
 
 def compiled():
-    torch._dynamo.config.cache_size_limit = torch._dynamo.config.accumulated_cache_size_limit = 4096  # four models, one class
-    models = {place: torch.compile(build(name).eval()) for place, name in NAMES.items()}
+    torch._dynamo.config.cache_size_limit = torch._dynamo.config.accumulated_cache_size_limit = (
+        4096  # four models, one class
+    )
+    models = {place: torch.compile(detector(name).eval()) for place, name in NAMES.items()}
     x = torch.randn(1, 3, 640, 640)
     return best_times({place: forward(m, x) for place, m in models.items()}, 15, warmup=3)
 
@@ -75,7 +69,7 @@ def main():
     compiled_s = in_fresh_process("compiled")
     figures = {"pixels": 640, "processes": PROCESSES, "places": {}}
     for place in NAMES:
-        row = {"parameters": sum(p.numel() for p in build(NAMES[place]).parameters())}
+        row = {"parameters": parameters(detector(NAMES[place]))}
         for kind in ("forward", "step"):
             ratios = [run[kind][place] / run[kind]["plain"] for run in runs]
             row[f"{kind}_s"] = statistics.median(run[kind][place] for run in runs)
@@ -89,7 +83,6 @@ def main():
 if __name__ == "__main__":
     keep_heap()
     torch.set_num_threads(2)
-    vil_lite.yolo.offline()
     if len(sys.argv) > 1:
         print(json.dumps({"eager": eager, "compiled": compiled}[sys.argv[1]]()))
     else:

@@ -1,0 +1,133 @@
+"""Tables 2 and 3 in small: several settings of one model, on several data sets, compared fairly.
+
+For each data set and setting: the learning rate is chosen by seeds and images that judge nothing (`Data.choose`), then every
+seed is judged on the test images.  Two settings are also trained for half and for twice as long: where that changes little,
+the training was long enough.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from _runs import best_rate
+from _small import accuracy, held_out, shuffled, train
+
+from vil_lite.data import digits, fashion, scenes32
+
+RATES = (2.5e-3, 5e-3, 1e-2)
+CHOOSERS = (100, 101)  # seeds that choose the rate and are never judged
+LONGER = {"half": 0.5, "double": 2}
+
+
+class Data(NamedTuple):
+    """train, and tests {name: examples}; choose: (examples to train on, examples to choose with), none of them a test."""
+
+    train: tuple
+    tests: dict
+    choose: tuple
+    updates: int
+    seeds: int
+    model: dict
+    rates: tuple = RATES
+    choosers: tuple = CHOOSERS
+
+
+def load(name, tiny=False):
+    """Data of this name: digits, fashion, or scenes and their places ("anywhere", "centre", "border")."""
+    if name == "digits":
+        split, updates, seeds = digits.load(), 690, 8
+        model = {"image_size": 8, "patch_size": 2}
+    elif name == "fashion":
+        split, updates, seeds = fashion.load(), 1500, 5
+        model = {"image_size": 28, "patch_size": 2}
+    else:
+        return _scenes(name, tiny)
+    data = Data(split.train, {name: split.test}, held_out(split.train), updates, seeds, model)
+    return _tiny(data) if tiny else data
+
+
+def _scenes(place, tiny):
+    count = (64, 32) if tiny else (6400, 1000)
+    draw = partial(scenes32.draw, place="anywhere" if place == "scenes" else place)
+    others = [place] if place == "scenes" else ["centre", "border"]
+    tests = {
+        other: scenes32.draw(count[1], seed=2, place="anywhere" if other == "scenes" else other) for other in others
+    }
+    choose = draw(count[0], seed=3), draw(count[1], seed=4)
+    model = {"image_size": 32, "patch_size": 8} | ({} if place == "scenes" else {"stride": 6})
+    data = Data(draw(count[0], seed=1), tests, choose, 1500, 8, model)
+    return _tiny(data) if tiny else data
+
+
+def _tiny(data):
+    """The same with one update, one seed and a few images: seconds."""
+
+    def few(examples):
+        return [part[:16] for part in examples]
+
+    tests = {name: few(test) for name, test in data.tests.items()}
+    choose = [few(part) for part in data.choose]
+    less = {"updates": 1, "seeds": 1, "rates": RATES[:1], "choosers": CHOOSERS[:1]}
+    return data._replace(train=few(data.train), tests=tests, choose=choose, **less)
+
+
+def fitted(build, examples, updates, rate, seed):
+    """Build a model and train it: one seed for its weights and for the order of the images."""
+    torch.manual_seed(seed)
+    model = build()
+    return train(model, *examples, shuffled(len(examples[0]), seed), updates, rate, fused=True)
+
+
+def judged(build, data, updates, rate, seed):
+    model = fitted(build, data.train, updates, rate, seed)
+    return {name: accuracy(model, *test) for name, test in data.tests.items()}
+
+
+def chosen_by(build, data, rate, seed):
+    return accuracy(fitted(build, data.choose[0], data.updates, rate, seed), *data.choose[1])
+
+
+def table(finish, name, data, settings, build, longer):
+    """All runs of one data set; {"accuracy", "rates", "longer", "updates", "seeds"}, or None while some are missing.
+
+    settings: names, no spaces.   build(setting): a function that makes the model.   longer: the two settings for LONGER.
+    """
+    tuned = finish(
+        {
+            f"rate {name} {setting} {rate} {seed}": partial(chosen_by, build(setting), data, rate, seed)
+            for seed in data.choosers
+            for rate in data.rates
+            for setting in settings
+        }
+    )
+    if tuned is None:
+        return None
+    rates = {setting: best_rate(tuned, f"{name} {setting}", data.rates, data.choosers) for setting in settings}
+    jobs = {
+        f"{name} {setting} {seed}": partial(judged, build(setting), data, data.updates, rates[setting], seed)
+        for seed in range(data.seeds)
+        for setting in settings
+    }
+    jobs |= {
+        f"{name} {setting} {word} {seed}": partial(
+            judged, build(setting), data, max(1, round(times * data.updates)), rates[setting], seed
+        )
+        for seed in range(min(3, data.seeds))
+        for word, times in LONGER.items()
+        for setting in longer
+    }
+    done = finish(jobs)
+    if done is None:
+        return None
+
+    def column(setting, seeds):
+        rows = [done[f"{name} {setting} {seed}"] for seed in range(seeds)]
+        return {test: [row[test] for row in rows] for test in data.tests}
+
+    return {
+        "accuracy": {setting: column(setting, data.seeds) for setting in settings},
+        "longer": {f"{s} {word}": column(f"{s} {word}", min(3, data.seeds)) for s in longer for word in LONGER},
+        "rates": rates,
+        "updates": data.updates,
+        "seeds": data.seeds,
+    }

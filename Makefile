@@ -14,10 +14,10 @@ PY          := $(BIN)/python
 READY       := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test serve lab lint student experiments constraints clean
+.PHONY: help book test clients serve pdf archive lab lint student grade-demo experiments constraints matrix clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 book: $(READY) ## execute what changed, build the book into _build/html and check its pages
 	@$(PY) book/_tools/build.py
@@ -26,16 +26,29 @@ test: $(READY) ## run all tests (builds the book first if it is stale: some test
 	@$(PY) book/_tools/build.py --if-stale
 	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
+clients: $(VENV)/.clients ## run the models in other people's programs (smp, lightning, torchao, transformers ...; 380 MB)
+	@$(PY) -m pytest tests/clients
+
 serve: $(READY) ## show the book at http://localhost:8000
 	@$(PY) book/_tools/build.py --if-stale
 	@echo "== http://localhost:8000  (stop with Ctrl-C)"
 	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
-lab: $(VENV)/.lab ## open the chapters in JupyterLab
-	@$(BIN)/jupyter lab --notebook-dir book
+pdf: $(READY) ## the whole book as one PDF beside its pages; the landing page links it (needs Chromium)
+	@$(PY) book/_tools/build.py --if-stale
+	@$(PY) book/_tools/pdf.py
 
-lint: $(READY) ## ruff, spelling, clean and complete notebooks, student notebooks up to date
+archive: $(READY) ## one file for a room without a network: built book, wheel of the library, student notebooks
+	@$(PY) book/_tools/build.py --if-stale
+	@$(PY) book/_tools/archive.py
+
+lab: $(VENV)/.lab student ## open the student notebooks in JupyterLab (the chapters with solutions are in book/)
+	@$(BIN)/jupyter lab --notebook-dir . student
+
+lint: $(READY) ## ruff, types of the core, spelling, clean and complete notebooks, student notebooks up to date
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
 	@git ls-files -z '*.py' '*.md' '*.ipynb' '*.yml' '*.toml' '*.cff' '*.css' '*.js' Makefile | xargs -0 $(BIN)/codespell
 	@git ls-files -z '*.ipynb' | xargs -0 -r $(BIN)/nbstripout --verify --keep-id
 	@$(PY) book/_tools/lint_notebooks.py
@@ -44,14 +57,23 @@ lint: $(READY) ## ruff, spelling, clean and complete notebooks, student notebook
 student: $(READY) ## write student/: the chapters without solutions
 	@$(PY) book/_tools/student.py
 
+grade-demo: $(READY) ## grade a small invented class, as a teacher would: _build/grade-demo
+	@rm -rf _build/grade-demo && $(PY) examples/class/make.py _build/grade-demo/submissions
+	@$(PY) -m vil_lite.grade examples/class/assignment.toml _build/grade-demo/submissions _build/grade-demo/results
+
 experiments: $(READY) ## make the recorded results again: book/results/*.json (long; a GPU helps)
 	@for script in experiments/$(NAME).py; do echo "== $$script"; $(PY) $$script || exit 1; done
+	@$(PY) book/_tools/glance.py
 
 constraints: $(READY) ## choose new exact versions: constraints.txt (then build, test and commit)
 	@$(PY) -m pip install --quiet uv
 	@{ echo "# Exact versions the book was last built with, for Python 3.10 to 3.14 (markers choose). Made by \`make constraints\`."; \
-	   $(BIN)/uv pip compile --universal --python-version 3.10 --extra test --extra lab --upgrade --no-annotate --no-header --quiet pyproject.toml; \
+	   $(BIN)/uv pip compile --universal --python-version 3.10 --extra test --extra lab --extra clients --upgrade --no-annotate --no-header --quiet pyproject.toml; \
 	} > constraints.new && mv constraints.new constraints.txt
+
+matrix: $(READY) ## run the library's tests on every Python found here, newest and oldest versions (long; some gigabytes)
+	@$(PY) -m pip install --quiet uv
+	@$(PY) book/_tools/matrix.py
 
 clean: ## remove what was built, executed outputs too; the environment stays
 	@rm -rf _build build dist vil_lite.egg-info/SOURCES.txt .pytest_cache .ruff_cache .hypothesis
@@ -66,6 +88,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(PY) -m pip install --quiet -c constraints.txt -e ".[test]"
 	@touch $@
 	@echo "== Environment ready"
+
+$(VENV)/.clients: $(READY)
+	@echo "== Installing the programs that tests/clients run into $(VENV) (once)"
+	@$(PY) -m pip install --quiet -c constraints.txt -e ".[clients]"
+	@touch $@
 
 $(VENV)/.lab: $(READY)
 	@echo "== Installing JupyterLab into $(VENV) (once)"

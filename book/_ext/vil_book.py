@@ -4,10 +4,12 @@
 - MathJax comes from the pip package sphinx-mathjax-offline, only the files that pages can ask for
 - thebe's scripts, which would load from a CDN, are left out
 - a bibliography is plain text for screen readers
-- launch buttons open the student notebook of a chapter
+- launch buttons open the student notebook of a chapter, and the download button gives it
+- search finds a word in British and in American spelling
 - {drawing} puts an SVG of book/_static into the page, so that it follows light and dark mode
-- {chapters} lists the chapters of a part, {recorded-results} book/results/*.json with command and device
-- {paper-table} and {paper-tally} show book/appendix/tables.csv: what became of each cell of the paper's tables
+- {recorded-results} lists book/results/*.json with command and device
+- {at-a-glance} is the table of book/_tools/glance.py
+- {paper-table} shows book/appendix/tables.csv: what became of each cell of the paper's tables
 """
 
 import csv
@@ -16,19 +18,19 @@ import json
 import re
 import shutil
 import sys
-from collections import Counter
 from itertools import groupby
 from pathlib import Path
 
 from docutils import nodes
 from docutils.parsers.rst import directives
-from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.search.en import SearchEnglish
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "book" / "_tools"))
 
+import glance  # noqa: E402
 from execute import cache_folder  # noqa: E402
 
 MATHJAX = ("tex-chtml.js", "output/chtml", "input/tex/extensions", "a11y", "sre")
@@ -68,7 +70,7 @@ def plain_citations(app: Sphinx, pagename, templatename, context, doctree) -> No
 
 def launch_student(app: Sphinx, pagename, templatename, context, doctree) -> None:
     """Send Colab and Binder to the notebook of student/ instead of the master with its solutions."""
-    match = re.search(r"book/part[^/]+/(\d\d_\w+|project)$", pagename)
+    match = re.search(r"book/part[^/]+/(\d\d[a-z]?_\w+|project)$", pagename)
     if not match:
         return
 
@@ -80,6 +82,37 @@ def launch_student(app: Sphinx, pagename, templatename, context, doctree) -> Non
                 button["url"] = button["url"].replace(f"{pagename}.ipynb", f"student/{match[1]}.ipynb")
 
     redirect(context.get("header_buttons", []))
+
+
+def give_student(app: Sphinx, exception) -> None:
+    """The download button of a chapter fetches _sources/PAGE.ipynb: put the student notebook there."""
+    for page in sorted((Path(app.outdir) / "_sources").glob("book/part*/*.ipynb")):
+        given = Path(app.srcdir) / "student" / page.name
+        if given.is_file():
+            shutil.copyfile(given, page)
+
+
+SPELLINGS = (
+    "stabiliser stabilizer, normalise normalize, colour color, neighbour neighbor, optimiser optimizer, centre center, "
+    "grey gray, initialise initialize, behaviour behavior, generalise generalize, regularise regularize, quantise quantize"
+)
+
+
+def spell_both_ways(app: Sphinx, exception) -> None:
+    """Whoever searches for "stabilizer" finds the pages that say "stabiliser", and the other way round."""
+    path = Path(app.outdir) / "searchindex.js"
+    if exception is not None or not path.is_file():
+        return
+    before, after = "Search.setIndex(", ")"
+    index = json.loads(path.read_text(encoding="utf-8").removeprefix(before).removesuffix(after))
+    stem = SearchEnglish({}).stem
+    for pair in SPELLINGS.split(", "):
+        stems = [stem(word) for word in pair.split()]
+        for terms in (index["terms"], index["titleterms"]):
+            found = [[pages] if isinstance(pages := terms.get(name, []), int) else pages for name in stems]
+            if pages := sorted(set().union(*found)):
+                terms.update(dict.fromkeys(stems, pages))
+    path.write_text(f"{before}{json.dumps(index, separators=(',', ':'))}{after}", encoding="utf-8")
 
 
 class Drawing(SphinxDirective):
@@ -121,42 +154,28 @@ def _labelled(match, stem: str) -> str:
     return 'aria-labelledby="' + " ".join(f"{stem}-{name}" for name in match[1].split()) + '"'
 
 
-class Chapters(SphinxDirective):
-    """``{chapters} FOLDER``: the chapters of a part, linked once they are in the book.
-
-    One a line, as ``file | title | words``; the words may be missing.
-    """
-
-    required_arguments = 1
-    has_content = True
-
-    def run(self):
-        items = nodes.bullet_list(classes=["vl-chapters"])
-        for line in filter(None, self.content):
-            file, title, *words = (part.strip() for part in line.split("|"))
-            words = "".join(f": {part}" for part in words)
-            name = f"book/{self.arguments[0]}/{file}"
-            if name in self.env.found_docs:
-                items += nodes.list_item("", nodes.paragraph("", "", link(self.env, name, title), nodes.Text(words)))
-            else:
-                items += nodes.list_item("", nodes.paragraph("", f"{title}{words} (in preparation)"))
-        return [items]
-
-
 class RecordedResults(SphinxDirective):
     """A table of the recorded runs: what, by which command, where, with which seeds."""
 
     def run(self):
         folder = Path(self.env.srcdir) / "book" / "results"
-        rows = []
+        rows = ["| Result | Command | Device | Seeds |", "|---|---|---|---|"]
         for path in sorted(folder.glob("*.json")):
             self.env.note_dependency(str(path))
             run = json.loads(path.read_text(encoding="utf-8"))
             seeds = ", ".join(map(str, run["seeds"])) or "none"
-            rows.append((nodes.literal(text=path.stem), nodes.literal(text=run["command"]), run["device"], seeds))
-        if not rows:
-            return [nodes.paragraph(text="No run has been recorded: every number of the book is computed on its page.")]
-        return [table(("Result", "Command", "Device", "Seeds"), rows)]
+            rows.append(f"| `{path.stem}` | `{run['command']}` | {run['device']} | {seeds} |")
+        return self.parse_text_to_nodes("\n".join(rows))
+
+
+class AtAGlance(SphinxDirective):
+    """What is exact, what was measured, where it loses."""
+
+    def run(self):
+        for path in (Path(self.env.srcdir) / "book" / "results").glob("*.json"):
+            self.env.note_dependency(str(path))
+        root = Path(self.env.srcdir)
+        return self.parse_text_to_nodes(f"{glance.table(root)}\n{glance.times(root)}")
 
 
 class PaperTable(SphinxDirective):
@@ -171,29 +190,16 @@ class PaperTable(SphinxDirective):
         rows = [row for row in statuses(self.env) if row["table"] == self.arguments[0]]
         if not rows:
             raise self.error(f"tables.csv has no row for table {self.arguments[0]}")
-        terms = nodes.definition_list()  # not a table: the names of tests would make it wider than a telephone
+        lines = []  # a list of definitions: the names of tests would make a table wider than a telephone
         for name, group in groupby(rows, key=lambda row: row["rows"]):
-            columns = nodes.bullet_list("", *[self.column(row) for row in group])
-            terms += nodes.definition_list_item("", nodes.term(text=name), nodes.definition("", columns))
-        return [terms]
+            first, *others = map(self.column, group)
+            lines += [name, f": - {first}", *[f"  - {other}" for other in others], ""]
+        return self.parse_text_to_nodes("\n".join(lines))
 
     def column(self, row):
-        how = nodes.paragraph("", f"{row['column']}: ", nodes.strong(text=row["status"]))
-        words, _ = self.parse_inline(row["note"])
-        how += [nodes.Text("; "), *words] if words else []
-        for number, name in enumerate(row["evidence"].split()):
-            how += nodes.Text(", " if number else ": ")
-            how += link(self.env, name) if name.startswith("book/") else nodes.literal(text=name)
-        return nodes.list_item("", how)
-
-
-class PaperTally(SphinxDirective):
-    """``{paper-tally}``: one sentence that counts the rows of book/appendix/tables.csv by status."""
-
-    def run(self):
-        count = Counter(row["status"] for row in statuses(self.env))
-        text = ", ".join(f"{number} {status}" for status, number in count.most_common())
-        return [nodes.paragraph(text=f"Of {sum(count.values())} rows: {text}.")]
+        note = f"; {row['note']}" if row["note"] else ""
+        names = [f"{{doc}}`/{name}`" if name.startswith("book/") else f"`{name}`" for name in row["evidence"].split()]
+        return f"{row['column']}: **{row['status']}**{note}{': ' if names else ''}{', '.join(names)}"
 
 
 def statuses(env) -> list[dict]:
@@ -204,41 +210,18 @@ def statuses(env) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def link(env, name: str, title: str | None = None) -> nodes.Node:
-    """A link to the page of this name (book/...), with the page's own title unless another is given."""
-    return pending_xref(
-        "", nodes.inline("", title or name), refdomain="std", reftype="doc", reftarget=f"/{name}", refexplicit=bool(title),
-        refwarn=True, refdoc=env.docname,
-    )
-
-
-def table(head, rows):
-    group = nodes.tgroup(cols=len(head))
-    group += [nodes.colspec(colwidth=1) for _ in head]
-    group += nodes.thead("", _row(head))
-    group += nodes.tbody("", *[_row(row) for row in rows])
-    return nodes.table("", group)
-
-
-def _row(cells):
-    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", _node(cell))) for cell in cells])
-
-
-def _node(cell):
-    return cell if isinstance(cell, nodes.Node) else nodes.Text(str(cell))
-
-
 def setup(app: Sphinx) -> dict:
     app.connect("config-inited", set_cache)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", plain_citations)
     app.connect("html-page-context", launch_student, priority=900)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", give_student)
+    app.connect("build-finished", spell_both_ways)
     app.add_directive("drawing", Drawing)
-    app.add_directive("chapters", Chapters)
     app.add_directive("recorded-results", RecordedResults)
+    app.add_directive("at-a-glance", AtAGlance)
     app.add_directive("paper-table", PaperTable)
-    app.add_directive("paper-tally", PaperTally)
     # The extension would copy all 16 MB; the address is what it would set.
     app.config.mathjax_path = "mathjax/tex-chtml.js"
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

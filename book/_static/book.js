@@ -19,3 +19,59 @@ addEventListener("DOMContentLoaded", () => {
   addEventListener("load", update);
   addEventListener("resize", update);
 })();
+
+// Lines that are wrapped, outputs on any screen and code on a narrow one, hang under their beginning: each becomes a block.
+addEventListener("DOMContentLoaded", () => {
+  const narrow = matchMedia("(max-width: 600px)").matches;
+  for (const pre of document.querySelectorAll(narrow ? ".bd-article .cell pre" : ".bd-article .cell_output pre")) {
+    pre.innerHTML = pre.innerHTML.replace(/\n$/, "").split("\n").map(line => `<span class="vl-line">${line}\n</span>`).join("");
+  }
+});
+
+// Previous and next page with the arrow keys, where no control is being used.
+addEventListener("keydown", event => {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || event.target !== document.body) return;
+  const way = { ArrowLeft: ".left-prev", ArrowRight: ".right-next" }[event.key];
+  document.querySelector(`.prev-next-area a${way}`)?.click();
+});
+
+// A quiet mark in the sidebar on chapters whose end was reached.  It stays in this browser.
+addEventListener("load", () => {
+  const key = "vil-read", here = location.pathname.split("/").slice(-2).join("/");
+  let read;
+  try { read = new Set(JSON.parse(localStorage.getItem(key) ?? "[]")); } catch { return; }
+  const mark = () => {
+    for (const link of document.querySelectorAll(".bd-links a.reference.internal")) {
+      if (!read.has(new URL(link.href).pathname.split("/").slice(-2).join("/"))) continue;
+      link.classList.add("vl-read");
+      link.title = "You have reached the end of this page";
+    }
+  };
+  mark();
+  const end = document.querySelector(".prev-next-area");
+  if (!end || !/\/part\d/.test(location.pathname)) return;
+  new IntersectionObserver((seen, observer) => {
+    if (!seen.some(entry => entry.isIntersecting)) return;
+    observer.disconnect();
+    try { localStorage.setItem(key, JSON.stringify([...read.add(here)])); } catch { return; }
+    mark();
+  }).observe(end);
+});
+
+// On paper hints and answers are open, and a slider is three stills: its first, middle and last state.
+addEventListener("beforeprint", () => {
+  for (const hidden of document.querySelectorAll(".bd-article details")) hidden.open = true;
+  for (const figure of document.querySelectorAll(".vl-explore:not(:has(.vl-stills))")) {
+    const data = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
+    const first = figure.querySelector("img"), last = data.frames.length - 1, stills = document.createElement("div");
+    stills.className = "vl-stills";
+    for (const n of new Set([0, last >> 1, last])) {
+      const one = document.createElement("figure"), image = new Image(), words = document.createElement("figcaption");
+      image.src = data.frames[n] ?? figure.dataset.first ?? first.src;
+      image.alt = words.textContent = data.alts[n];
+      one.append(image, words);
+      stills.append(one);
+    }
+    first.after(stills);
+  }
+});

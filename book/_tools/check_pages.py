@@ -15,9 +15,18 @@ from bs4 import BeautifulSoup
 
 ROOT = Path(__file__).resolve().parents[2]
 LOADED = {  # tag: attributes whose address the browser fetches by itself
-    "img": ("src", "srcset"), "script": ("src",), "iframe": ("src",), "video": ("src", "poster"), "audio": ("src",),
-    "source": ("src", "srcset"), "track": ("src",), "embed": ("src",), "object": ("data",), "input": ("src",),
-    "image": ("href", "xlink:href"), "use": ("href", "xlink:href"),
+    "img": ("src", "srcset"),
+    "script": ("src",),
+    "iframe": ("src",),
+    "video": ("src", "poster"),
+    "audio": ("src",),
+    "source": ("src", "srcset"),
+    "track": ("src",),
+    "embed": ("src",),
+    "object": ("data",),
+    "input": ("src",),
+    "image": ("href", "xlink:href"),
+    "use": ("href", "xlink:href"),
 }
 LINKS_LOADED = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
 CSS_ADDRESS = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""")
@@ -32,7 +41,9 @@ def soup(path: Path) -> BeautifulSoup:
 
 @cache
 def anchors(path: Path) -> frozenset[str]:
-    return frozenset(tag.get("id") or tag.get("name") for tag in soup(path).find_all(lambda t: t.get("id") or t.get("name")))
+    return frozenset(
+        tag.get("id") or tag.get("name") for tag in soup(path).find_all(lambda t: t.get("id") or t.get("name"))
+    )
 
 
 def outside(address: str) -> bool:

@@ -22,7 +22,7 @@ from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
 
 ROOT = Path(__file__).resolve().parents[2]
-INPUTS = ("vil_lite/**/*.py", "vil_lite/**/*.yaml", "book/results/*.json", "constraints.txt")
+INPUTS = ("vil_lite/**/*.py", "vil_lite/**/*.yaml", "book/results/*.*", "constraints.txt")
 
 # One thread a kernel: two notebooks run side by side, and sums come in the same order on every machine.
 ENVIRONMENT = {
@@ -91,7 +91,9 @@ def execute(paths: list[Path] | None = None, root: Path = ROOT, workers: int | N
         print("== Every notebook is already executed with this library")
         return {}
     timeout = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["execute"]["timeout"]
-    workers = workers or min(len(todo), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    workers = workers or min(
+        len(todo), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    )
     print(f"== Executing {len(todo)} notebook{'s' * (len(todo) > 1)}, {workers} at a time", flush=True)
 
     def run(path: Path):

@@ -6,14 +6,16 @@ Each message names the notebook, the cell and the remedy.
 """
 
 import ast
+import io
 import re
 import statistics
 import sys
+import tokenize
 from pathlib import Path
 
 from nb import ROOT, chapter_number, chapters, is_project, read, setup_cell, tags
 
-MOST_LINES, MEDIAN_LINES = 25, 10
+MOST_LINES, MEDIAN_LINES, MOST_COLUMNS = 25, 10, 80
 DRAWING = {"plot", "preview", "imshow", "subplots", "scatter", "bar", "hist", "heatmap", "heatmaps", "curves", "show"}
 
 
@@ -30,6 +32,12 @@ class Problems(list):
 
 def lines(cell) -> int:
     return sum(bool(line.strip()) for line in cell.source.splitlines())
+
+
+def statements(cell) -> int:
+    """Lines of code, a wrapped one and a docstring counted once."""
+    source = re.sub(r"^\s*[%!].*$", "pass", cell.source, flags=re.M)
+    return sum(token.type == tokenize.NEWLINE for token in tokenize.generate_tokens(io.StringIO(source).readline))
 
 
 def code_cells(notebook):
@@ -69,7 +77,10 @@ def length(notebook, problems) -> None:
     for n, cell in code_cells(notebook):
         if lines(cell) > MOST_LINES:
             problems.add(f"has {lines(cell)} lines of code; at most {MOST_LINES}: split it", n, cell)
-    sizes = [lines(cell) for _, cell in code_cells(notebook)]
+        for line in cell.source.splitlines():
+            if len(line) > MOST_COLUMNS:
+                problems.add(f"a line has {len(line)} columns; at most {MOST_COLUMNS}: {line.strip()[:40]!r}", n, cell)
+    sizes = [statements(cell) for _, cell in code_cells(notebook)]
     if sizes and statistics.median(sizes) >= MEDIAN_LINES:
         problems.add(f"the median code cell has {statistics.median(sizes):g} lines; it must stay under {MEDIAN_LINES}")
 
@@ -167,7 +178,7 @@ def section(notebook, pattern: str) -> str | None:
     match = re.search(rf"^(#+) [^\n]*(?:{pattern})[^\n]*$", text(notebook), flags=re.M | re.I)
     if not match:
         return None
-    rest = text(notebook)[match.end():]
+    rest = text(notebook)[match.end() :]
     end = re.search(rf"^#{{1,{len(match.group(1))}}} ", rest, flags=re.M)
     return rest[: end.start()] if end else rest
 
@@ -182,7 +193,7 @@ def objectives(notebook, problems) -> None:
         problems.add(f"{len(items)} objectives; three to five are wanted")
     numbers = exercise_numbers(notebook)
     for item in items:
-        named = re.findall(r"[Ee]xercises? (\d+\.\d+)", item)
+        named = re.findall(r"[Ee]xercises? (\d+[a-z]?\.\d+)", item)
         if not named and "open question" not in item.lower():
             problems.add(f"this objective names no exercise that proves it: {item.strip()[:60]!r}")
         for number in named:
@@ -191,7 +202,7 @@ def objectives(notebook, problems) -> None:
 
 
 def exercise_numbers(notebook) -> list[str]:
-    return re.findall(r"^#{2,4} Exercise (\d+\.\d+)", text(notebook), flags=re.M)
+    return re.findall(r"^#{2,4} Exercise (\d+[a-z]?\.\d+)", text(notebook), flags=re.M)
 
 
 def predict(notebook, problems) -> None:
@@ -218,7 +229,9 @@ def exercises(notebook, problems) -> None:
     stubs = sum("exercise" in tags(c) for c in notebook.cells)
     solutions = sum("solution" in tags(c) for c in notebook.cells)
     if not stubs == solutions == len(starts):
-        problems.add(f"{len(starts)} exercises, {stubs} tagged `exercise`, {solutions} tagged `solution`: one each, please")
+        problems.add(
+            f"{len(starts)} exercises, {stubs} tagged `exercise`, {solutions} tagged `solution`: one each, please"
+        )
 
 
 def tasks(notebook, problems) -> None:
@@ -272,8 +285,10 @@ def kind(cell) -> str | None:
 def sections(notebook, problems) -> None:
     if not any(re.search(r"\bexplore\(", cell.source) for _, cell in code_cells(notebook)):
         problems.add("nothing to explore: no teach.explore(...)")
-    if not all(re.search(p, text(notebook), flags=re.I) for p in ("open question", "<summary>[^<]*rubric")):
-        problems.add("no open question with a rubric (<details><summary>Rubric</summary>)")
+    if not all(re.search(p, text(notebook), flags=re.I) for p in ("open question", r"\*What earns the points\.\*")):
+        problems.add("no open question that says `*What earns the points.*`")
+    if re.search("<summary>[^<]*rubric", text(notebook), flags=re.I):
+        problems.add("a rubric with answers: students see what earns points, the key stands in book/classroom/chNN.md")
     for name in ("Now in the library", "Summary", "Further reading"):
         if section(notebook, name) is None:
             problems.add(f"no section `## {name}`")
@@ -282,9 +297,11 @@ def sections(notebook, problems) -> None:
 def main(paths: list[str]) -> int:
     chosen = [Path(path) for path in paths] or chapters(ROOT)
     problems = [problem for path in chosen for problem in lint(path)]
-    sizes = [lines(cell) for path in chosen for _, cell in code_cells(read(path))]
+    sizes = [statements(cell) for path in chosen for _, cell in code_cells(read(path))]
     if sizes and statistics.median(sizes) >= MEDIAN_LINES:
-        problems.append(f"the book's median code cell has {statistics.median(sizes):g} lines; under {MEDIAN_LINES}, please")
+        problems.append(
+            f"the book's median code cell has {statistics.median(sizes):g} lines; under {MEDIAN_LINES}, please"
+        )
     summary = f"{len(chosen)} notebooks, {len(sizes)} code cells, median {statistics.median(sizes or [0]):g} lines"
     print("\n".join(problems) or f"{summary}: all well")
     return bool(problems)

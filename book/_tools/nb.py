@@ -22,8 +22,10 @@ import nbformat
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from vil_lite.teach.setup_cell import SETUP_CELL, SETUP_CELL_YOLO  # noqa: E402
+from vil_lite import _files  # noqa: E402
+from vil_lite.teach.setup_cell import setup_cell  # noqa: E402
 
+FOLDED = {"setup": "hide-input", "draws": "hide-input", "exercise": "remove-output"}
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -33,7 +35,7 @@ METADATA = {
 def chapters(root: Path = ROOT) -> list[Path]:
     """The notebooks in the book's order: the chapters of a part, then its project, part*/project.ipynb."""
     paths = (root / "book").glob("part*/*.ipynb")
-    return sorted(path for path in paths if is_project(path) or re.match(r"\d\d_", path.name))
+    return sorted(path for path in paths if is_project(path) or re.match(r"\d\d[a-z]?_", path.name))
 
 
 def is_project(path: Path) -> bool:
@@ -44,17 +46,14 @@ def tags(cell) -> list[str]:
     return cell.metadata.get("tags", [])
 
 
-def setup_cell(chapter: int | str) -> str:
-    """The set-up cell of a chapter: in Part 3, from chapter 13 on, it also sees to ultralytics."""
-    return SETUP_CELL_YOLO if chapter in {*range(13, 18), "P3"} else SETUP_CELL
-
-
 def chapter_number(path: Path) -> int | str:
-    """3 for 03_matrix_memory.ipynb, "P1" for the project of part1_memory, 0 for a notebook of the appendix."""
+    """3 for 03_x.ipynb, "5b" for 05b_x.ipynb, "P1" for the project of part1_memory, 0 for a notebook of the appendix."""
     if is_project(path):
         return "P" + re.match(r"part(\d)", Path(path).parent.name)[1]
-    number = re.match(r"\d+", Path(path).name)
-    return int(number.group()) if number else 0
+    number = re.match(r"(\d+)([a-z]?)_", Path(path).name)
+    if number and number[2]:
+        return f"{int(number[1])}{number[2]}"
+    return int(number[1]) if number else 0
 
 
 def read(path: Path):
@@ -64,7 +63,7 @@ def read(path: Path):
 
 def write(notebook, path: Path) -> None:
     """Write a clean notebook: no outputs, one metadata, stable ids, one trailing newline."""
-    Path(path).write_text(dumps(notebook, Path(path)), encoding="utf-8")
+    _files.write(path, dumps(notebook, Path(path)))
 
 
 def dumps(notebook, path: Path) -> str:
@@ -78,6 +77,9 @@ def dumps(notebook, path: Path) -> str:
             cell.outputs, cell.execution_count = [], None
             if "setup" in tags(cell):
                 cell.source = setup_cell(chapter_number(path))
+            for mark, tag in FOLDED.items():  # on the page
+                if mark in tags(cell) and tag not in tags(cell):
+                    cell.metadata.tags = [*tags(cell), tag]
     nbformat.validate(notebook)
     return nbformat.writes(notebook, indent=1, ensure_ascii=False).rstrip("\n") + "\n"
 
@@ -95,6 +97,7 @@ def convert(draft: Path, path: Path):
 
 def keep_ids(new: list, old: list, stem: str) -> None:
     """Give new cells the ids of the old cells they continue, and all others an id made of their content."""
+
     def keys(cells):
         return [(c.cell_type, c.source) for c in cells]
 

@@ -95,7 +95,9 @@ def _directive(name: str, argument: str, body: str, labels: Labels, path: Path) 
         options["alt"] = re.search(r"<title[^>]*>([^<]*)<", svg.read_text(encoding="utf-8"))[1]
         argument = os.path.relpath(svg, path.parent)
     if name in {"figure", "image", "drawing"}:
-        number = f"*Figure {labels.figures[options['name']]}. {body}*" if "name" in options else f"*{body}*" if body else ""
+        number = (
+            f"*Figure {labels.figures[options['name']]}. {body}*" if "name" in options else f"*{body}*" if body else ""
+        )
         picture = plain(f"![{options.get('alt', '')}]({argument})", labels, path)
         return f"{picture}\n\n{number}".rstrip()
     if name in ADMONITIONS:
@@ -141,7 +143,7 @@ def _link(match, labels: Labels, path: Path) -> str:
     if re.match(r"[a-z]+:|#", address):
         return match[0]
     file, _, anchor = address.partition("#")
-    if re.match(r"(\d\d_.*|project)\.ipynb$", Path(file).name):
+    if re.match(r"(\d\d[a-z]?_.*|project)\.ipynb$", Path(file).name):
         return f"{bang}[{words}]({Path(file).name}{'#' * bool(anchor)}{anchor})"
     inside = Path(os.path.normpath(path.parent / file)).relative_to(labels.root)
     view = "raw" if bang else "blob"

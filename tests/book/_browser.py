@@ -9,7 +9,13 @@ from pathlib import Path
 import execute
 from axe_playwright_python.base import AXE_SCRIPT
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = [path.relative_to(ROOT).with_suffix(".html").as_posix() for path in execute.notebooks()]
 
@@ -74,7 +80,10 @@ def serious(tab, exclude=(), rules=None) -> list[str]:
     """What axe finds serious or critical on the page that is open, outside of `exclude`; by `rules` alone if given."""
     if not tab.evaluate("'axe' in window"):  # once a page: it is half a megabyte
         tab.evaluate(AXE_SCRIPT)
-    options = {"resultTypes": ["violations"], "preload": False}  # preload: it would fetch imported styles from the wrong folder
+    options = {
+        "resultTypes": ["violations"],
+        "preload": False,
+    }  # preload: it would fetch imported styles from the wrong folder
     found = tab.evaluate(
         "([exclude, options]) => axe.run(exclude.length ? {exclude} : document, options).then(found => found.violations)",
         [[[selector] for selector in exclude], options | ({"runOnly": rules} if rules else {})],
@@ -84,3 +93,20 @@ def serious(tab, exclude=(), rules=None) -> list[str]:
         for fault in found
         if fault["impact"] in {"serious", "critical"}
     ]
+
+
+def cut(tab) -> list[str]:
+    """The cells' code and outputs that go on beyond their box on the page that is open, folded ones too."""
+    return tab.evaluate(
+        """() => {
+        const closed = [...document.querySelectorAll("article details:not([open])")], found = [];
+        for (const box of closed) box.open = true;
+        for (const pre of document.querySelectorAll("article .cell pre"))
+          if (pre.scrollWidth > pre.clientWidth + 1) {
+            const longest = pre.textContent.split("\\n").reduce((a, b) => (b.length > a.length ? b : a));
+            found.push(`cut at ${innerWidth} px: ${longest.slice(0, 100)}`);
+          }
+        for (const box of closed) box.open = false;
+        return found;
+      }"""
+    )

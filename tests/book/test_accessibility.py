@@ -2,7 +2,7 @@
 
 import check_pages
 import pytest
-from _browser import CHAPTERS, excess, pages, reader, serious, visit
+from _browser import CHAPTERS, cut, excess, pages, reader, serious, visit
 
 
 def test_every_page_is_accessible_fits_the_screen_and_works_without_a_network(chromium, site, book):
@@ -13,10 +13,16 @@ def test_every_page_is_accessible_fits_the_screen_and_works_without_a_network(ch
             visit(tab, f"{site}/{name}")
             tab.add_style_tag(content="* { transition: none !important }")  # no colour half-way between two modes
             wrong += [f"the page is {excess(tab)} px wider than the screen"] * (excess(tab) > 0)
+            wrong += cut(tab)
+            tab.set_viewport_size({"width": 768, "height": 900})
+            wrong += cut(tab)
+            tab.set_viewport_size({"width": 1280, "height": 900})
             wrong += serious(tab, [".highlight"])
             tab.emulate_media(color_scheme="dark")
             tab.evaluate("document.documentElement.dataset.theme = 'dark'")
-            wrong += [f"in dark: {fault}" for fault in serious(tab, [".highlight"], ["color-contrast"])]  # nothing else depends on it
+            wrong += [
+                f"in dark: {fault}" for fault in serious(tab, [".highlight"], ["color-contrast"])
+            ]  # nothing else depends on it
             tab.emulate_media(color_scheme="light")
             faults += [f"{name}: {fault}" for fault in wrong]
             wrong.clear()

@@ -1,7 +1,7 @@
 """The built book in a real browser that reaches no other host: narrow screen, math, sliders, keyboard, console."""
 
 import pytest
-from _browser import CHAPTERS, ROOT, excess, pages, reader, serious, visit
+from _browser import CHAPTERS, ROOT, cut, excess, pages, reader, serious, visit
 
 CUT = """() => [...document.querySelectorAll("article div.math mjx-math")]
     .filter(e => e.getBoundingClientRect().left < e.closest("div.math").getBoundingClientRect().left - 1).length"""
@@ -25,7 +25,7 @@ def test_every_page_fits_a_narrow_screen_sets_its_equations_and_works_without_a_
         for name in pages(book):
             visit(tab, f"{site}/{name}")
             wrong += [f"the page is {excess(tab)} px wider than the screen"] * (excess(tab) > 0)
-            wrong += equations(tab)
+            wrong += [*equations(tab), *cut(tab)]
             if tab.locator("article mjx-container").count():
                 with_equations.add(name)
             folder = name.rpartition("/")[0]
@@ -48,18 +48,20 @@ def test_the_guards_notice_what_they_are_there_for(chromium, site):
     """A request to elsewhere, a missing file, an error, a wide page, a faint text and a wrong equation are all seen."""
     with reader(chromium, site, 390) as (tab, wrong):
         visit(tab, f"{site}/book/index.html")
-        assert wrong == [] and serious(tab) == [] and excess(tab) == 0
+        assert wrong == [] and serious(tab) == [] and excess(tab) == 0 and cut(tab) == []
         tab.evaluate(
             """() => { console.error('oh'); setTimeout(() => { throw new Error('ah') });
             document.querySelector('article').insertAdjacentHTML('beforeend',
             '<img src="https://example.org/a.png" alt="A"><img src="gone.png" alt="B"><span class="math"></span>' +
-            '<p style="color:#ccc;background:#fff">faint</p><p style="width:900px">wide</p><mjx-merror></mjx-merror>') }"""
+            '<p style="color:#ccc;background:#fff">faint</p><p style="width:900px">wide</p><mjx-merror></mjx-merror>' +
+            '<details><div class="cell"><pre style="white-space:pre">' + 'long '.repeat(40) + '</pre></div></details>') }"""
         )
         tab.wait_for_timeout(500)
         for word in ("asks for https://example.org/a.png", "404", "console: oh", "script: ah"):
             assert any(word in fault for fault in wrong), f"{word} not in {wrong}"
         assert any("color-contrast" in fault for fault in serious(tab))
         assert excess(tab) > 0
+        assert len(cut(tab)) == 1
         assert len(list(equations(tab))) == 2
 
 

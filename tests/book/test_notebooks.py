@@ -10,10 +10,8 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import lint_notebooks  # noqa: E402
-import nb  # noqa: E402
+import lint_notebooks
+import nb
 
 CHAPTERS = nb.chapters()
 
@@ -61,7 +59,7 @@ def good() -> nbformat.NotebookNode:
         new_code_cell("draw(3);", metadata=figure),
         new_code_cell('teach.explore(draw, alt="a", caption="c", n=[1, 2])'),
         *[cell for n in range(1, 5) for cell in exercise_cells(n)],
-        new_markdown_cell("## Open question\n\nWhy?\n\n<details><summary>Rubric</summary>\n\n2 points.\n</details>"),
+        new_markdown_cell("## Open question\n\nWhy?\n\n*What earns the points.* 2 points."),
         new_markdown_cell("## Now in the library\n\nIt is.\n\n## Summary\n\nDone.\n\n## Further reading\n\nMuch."),
     ]
     return new_notebook(cells=cells)
@@ -152,6 +150,7 @@ def swap_hint(notebook):
         (no_id, "has no id; run"),
         (same_id, "has the id of an earlier cell"),
         (change("draw(3)", "draw(3);", "x = 1\n" * 26), "has 26 lines of code; at most 25"),
+        (change("draw(3)", "draw(3);", f"draw(3)  # {'x' * 80}"), "a line has 91 columns; at most 80"),
         (long_cells, "the median code cell has"),
         (lose("image", "alt"), "without mystnb.image.alt"),
         (lose("figure", "caption"), "without mystnb.figure.caption"),
@@ -163,8 +162,8 @@ def swap_hint(notebook):
         (change("# 3.", "# 3. A", "# 4. A"), "must begin with `# 3. Title`"),
         (change("# 3.", "prerequisites", "needs"), "does not mention 'prerequisites'"),
         (drop("from vil_lite"), "no cell runs `run = teach.setup(seed=0)`"),
-        (change("try:", "--no-deps", "--upgrade"), "is not the set-up cell"),
-        (drop("try:"), "0 cells are tagged `setup`"),
+        (change("# What this chapter", "--no-deps", "--upgrade"), "is not the set-up cell"),
+        (drop("# What this chapter"), "0 cells are tagged `setup`"),
         (drop("## Objectives"), "no section `## Objectives`"),
         (change("## Objectives", "- discuss (open question)", ""), "2 objectives"),
         (change("## Objectives", "(Exercise 3.1)", ""), "names no exercise that proves it: 'do"),
@@ -181,8 +180,15 @@ def swap_hint(notebook):
         (retag("def f1(x):\n    raise"), "this exercise has no stub"),
         (swap_hint, "the order is stub, hint, solution"),
         (change("def f1(x):\n    return", "check_1", "check_2"), "must call the same check_"),
-        (change("def f1(x):\n    raise", "raise NotImplementedError", "return x"), "neither raises NotImplementedError"),
-        (change("## Open question", "Rubric", "Thoughts"), "no open question with a rubric"),
+        (
+            change("def f1(x):\n    raise", "raise NotImplementedError", "return x"),
+            "neither raises NotImplementedError",
+        ),
+        (change("## Open question", "What earns", "Thoughts on"), "no open question that says"),
+        (
+            change("## Open question", "2 points.", "<details><summary>Rubric</summary>42</details>"),
+            "a rubric with answers",
+        ),
         (change("## Now", "Now in the library", "The code"), "no section `## Now in the library`"),
         (change("## Now", "## Summary", "## End"), "no section `## Summary`"),
         (change("## Now", "## Further reading", "## More"), "no section `## Further reading`"),
@@ -255,7 +261,7 @@ def test_a_project_has_an_anatomy_of_its_own(tmp_path, fault, said):
 # ---------------------------------------------------------------- conversion
 
 
-DRAFT = '''# %% [markdown]
+DRAFT = """# %% [markdown]
 # # 3. A memory
 
 # %% tags=["setup"]
@@ -263,7 +269,7 @@ pass
 
 # %% tags=["exercise"] mystnb={"image": {"alt": "A \\u201cline\\u201d"}}
 x = 1
-'''
+"""
 
 
 def test_a_draft_becomes_a_clean_notebook_and_keeps_its_ids(tmp_path):
@@ -273,7 +279,7 @@ def test_a_draft_becomes_a_clean_notebook_and_keeps_its_ids(tmp_path):
     first = nb.read(path)
     assert [c.cell_type for c in first.cells] == ["markdown", "code", "code"]
     assert first.cells[1].source == nb.setup_cell(3)
-    assert first.cells[2].metadata == {"tags": ["exercise"], "mystnb": {"image": {"alt": "A “line”"}}}
+    assert first.cells[2].metadata == {"tags": ["exercise", "remove-output"], "mystnb": {"image": {"alt": "A “line”"}}}
     draft.write_text(DRAFT.replace("x = 1", "x = 2") + "\n# %%\ny = 3\n")
     nb.main(["to-ipynb", str(draft), str(path)])
     second = nb.read(path)

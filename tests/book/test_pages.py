@@ -14,11 +14,12 @@ import execute
 import nbformat
 import pytest
 import yaml
+from sphinx.search.en import SearchEnglish
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURE = {"mystnb": {"image": {"alt": "A line that rises"}, "figure": {"name": "fig-line", "caption": "A line."}}}
 DRAW = "import matplotlib.pyplot as plt\nplt.plot([0, 1]);"
-PAGE = "# A page\n\nText with a [link](chapter.ipynb) and $x^2$.\n"
+PAGE = "# A page\n\nThe stabiliser. Text with a [link](chapter.ipynb) and $x^2$.\n"
 
 
 def notebook(*cells):
@@ -38,7 +39,7 @@ class Book:
     def __init__(self, root: Path):
         self.root = root
         config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
-        config["sphinx"]["local_extensions"] = {"vil_book": str(ROOT / "book" / "_ext")}
+        config["sphinx"]["local_extensions"] = dict.fromkeys(["vil_book", "vil_numbers"], str(ROOT / "book" / "_ext"))
         self.write("_config.yml", yaml.safe_dump(config))
         self.write("_toc.yml", "format: jb-book\nroot: book/index\nchapters:\n  - file: book/chapter\n")
         self.write("book/references.bib", (ROOT / "book/references.bib").read_text(encoding="utf-8"))
@@ -93,6 +94,12 @@ def test_a_good_book_is_built_offline_with_its_outputs(built):
     assert not build.stale(built.root)
 
 
+def test_search_finds_both_spellings(built):
+    index = json.loads(built.html("searchindex.js").removeprefix("Search.setIndex(").removesuffix(")"))
+    british, american = SearchEnglish({}).stem("stabiliser"), SearchEnglish({}).stem("stabilizer")
+    assert british != american and index["terms"][british] == index["terms"][american] != []
+
+
 def test_prose_executes_nothing_again_and_an_unchanged_book_is_not_built(faulty):
     assert faulty.build("--if-stale") == 0 and "up to date" in faulty.output
     faulty.write("book/index.md", PAGE + "\nOne more sentence.\n")
@@ -116,7 +123,13 @@ def test_a_failing_cell_fails_the_build(faulty):
 
 
 def test_warnings_fail_the_build_each_time(faulty):
-    faults = ["{ref}`nowhere`", "{cite:p}`nobody1900`", "```{nonsense}\n```", "[gone](missing.md)", "```{figure} no.png\n```"]
+    faults = [
+        "{ref}`nowhere`",
+        "{cite:p}`nobody1900`",
+        "```{nonsense}\n```",
+        "[gone](missing.md)",
+        "```{figure} no.png\n```",
+    ]
     faulty.write("book/index.md", PAGE + "\n" + "\n\n".join(faults) + "\n")
     assert faulty.build() == 1
     warnings = [line for line in faulty.output.splitlines() if "WARNING" in line]
@@ -145,7 +158,10 @@ SEEDED = [
     ('<img src="a.png" alt="../_images/a.png">', "a figure without alt text"),
     ("<svg></svg>", "a drawing (svg) without title"),
     ('<img src="https://example.org/a.png" alt="A">', "loads from elsewhere (img): https://example.org/a.png"),
-    ('<img src="a.png" srcset="a.png 1x, //example.org/b.png 2x" alt="A">', "loads from elsewhere (img): //example.org/b.png"),
+    (
+        '<img src="a.png" srcset="a.png 1x, //example.org/b.png 2x" alt="A">',
+        "loads from elsewhere (img): //example.org/b.png",
+    ),
     ('<script src="//cdn.example.org/x.js"></script>', "loads from elsewhere (script)"),
     ('<iframe src="https://example.org/video"></iframe>', "loads from elsewhere (iframe)"),
     ('<link rel="stylesheet" href="https://example.org/x.css">', "loads from elsewhere (link)"),
@@ -210,9 +226,13 @@ def test_the_launch_buttons_open_the_student_notebooks(book):
     address = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
     for path in execute.notebooks():
         html = (book / path.relative_to(ROOT)).with_suffix(".html").read_text(encoding="utf-8")
-        chapter = path.parent.name.startswith("part")  # a notebook of the appendix has no exercises: it is opened as it is
+        chapter = path.parent.name.startswith(
+            "part"
+        )  # a notebook of the appendix has no exercises: it is opened as it is
         opened = f"student/{path.name}" if chapter else path.relative_to(ROOT).as_posix()
-        colab = f"https://colab.research.google.com/github/{address.removeprefix('https://github.com/')}/blob/main/{opened}"
+        colab = (
+            f"https://colab.research.google.com/github/{address.removeprefix('https://github.com/')}/blob/main/{opened}"
+        )
         assert f'"{colab}"' in html, path.name
         assert not chapter or f"blob/main/book/{path.parent.name}/{path.name}" not in html
 
@@ -224,4 +244,6 @@ def test_every_recorded_run_says_where_it_comes_from():
         assert not missing, f"{path.name} lacks {sorted(missing)}"
         script = re.match(r"python (experiments/\w+\.py)", run["command"])
         assert script and (ROOT / script[1]).is_file(), f"{path.name}: no command of the repository makes it"
-        assert path.stem in (ROOT / script[1]).read_text(encoding="utf-8"), f"{path.name}: {script[1]} does not write it"
+        assert path.stem in (ROOT / script[1]).read_text(encoding="utf-8"), (
+            f"{path.name}: {script[1]} does not write it"
+        )

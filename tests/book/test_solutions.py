@@ -4,17 +4,14 @@ Read from the notebooks that `make book` has executed; a chapter that it has not
 """
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import nb  # noqa: E402
-from execute import executed  # noqa: E402
+import nb
+from execute import executed
 
 CHAPTERS = nb.chapters()
 

@@ -1,0 +1,150 @@
+"""The table of the landing page and of README: what is exact, what was measured, where it loses.  No number is typed.
+
+    python book/_tools/glance.py [--check]      writes it into README.md; --check says whether README has it
+
+The page has it from the directive {at-a-glance}.  Numbers come from book/results/*.json and book/appendix/tables.csv.
+"""
+
+import csv
+import json
+import re
+import statistics
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- made by book/_tools/glance.py -->\n", "<!-- end -->\n"
+
+
+def table(root: Path = ROOT) -> str:
+    """The table in Markdown."""
+    rows = [("exact", exact(root)), ("measured", recall(root)), ("measured", digits(root))]
+    rows += [("it loses", speed(root)), ("it loses", detector(root)), ("not tried", imagenet(root))]
+    return (
+        "\n".join(["| | What we found |", "|---|---|", *(f"| **{kind}** | {words} |" for kind, words in rows)]) + "\n"
+    )
+
+
+def run(root: Path, name: str) -> tuple[dict, int]:
+    """The figures of a recorded run and how many seeds it has."""
+    record = json.loads((root / "book" / "results" / f"{name}.json").read_text(encoding="utf-8"))
+    return record["figures"], len(record["seeds"])
+
+
+def entries(root: Path) -> Counter:
+    with open(root / "book" / "appendix" / "tables.csv", newline="", encoding="utf-8") as file:
+        return Counter(row["status"] for row in csv.DictReader(file))
+
+
+def minutes(root: Path = ROOT) -> list[tuple[int, int]]:
+    """(chapter, minutes with its exercises), from the plan of the course; a project counts to its part's chapters."""
+    plan = (root / "book" / "classroom" / "plan.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \{doc\}`(?:ch|project)(\d+)b?` \| (\d+) \|$", plan, re.M)
+    return [(int(chapter), int(length)) for chapter, length in rows]
+
+
+def times(root: Path = ROOT) -> str:
+    """How long each path takes, in a sentence."""
+    found = minutes(root)
+    memory, vision, detection = (
+        round(sum(length for chapter, length in found if low <= chapter <= high) / 60)
+        for low, high in ((1, 5), (6, 12), (13, 17))
+    )
+    lengths = [length for _, length in found]
+    return (
+        f"With its exercises a chapter takes {min(lengths)} to {max(lengths)} minutes, Part 1 takes {memory} hours, "
+        f"Part 2 {vision}, Part 3 {detection}, and all of it {sum(lengths) / 60:.0f}.\n"
+    )
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.0f} %"
+
+
+def exact(root: Path) -> str:
+    count = entries(root)
+    return (
+        "The library gives what the authors' code gives, within 1e-6 in float64. "
+        "Of the entries in our list of the paper's six tables "
+        f"{count['equal']} are equal, {count['within 1 %']} agree within 1 %, {count['transcribed']} are settings copied, "
+        f"{count['measured']} were measured in small, {count['out of reach']} are out of reach."
+    )
+
+
+def recall(root: Path) -> str:
+    figures, seeds = run(root, "ch03_recall")
+    pairs = figures["pairs"]
+    few, many = pairs.index(2), len(pairs) - 1
+
+    def share(model, column):
+        return percent(statistics.mean(row[column] for row in figures[f"accuracy_{model}"]))
+
+    return (
+        f"Recall of {pairs[many]} pairs, in a memory trained on up to 8: "
+        f"matrix {share('matrix', many)}, LSTM {share('lstm', many)}; "
+        f"of {pairs[few]} pairs: matrix {share('matrix', few)}, LSTM {share('lstm', few)} ({seeds} seeds)."
+    )
+
+
+def digits(root: Path) -> str:
+    figures, seeds = run(root, "ch11_training")
+    settings = defaultdict(list)
+    for name, accuracies in figures["comparison"].items():
+        settings[name.rsplit(" ", 1)[0]].append(accuracies[-1])
+    best = {
+        model: percent(max(statistics.mean(values) for name, values in settings.items() if name.startswith(model)))
+        for model in ("ViL", "DeiT-III-T")
+    }
+    size = {model: f"{count:,}" for model, count in figures["parameters"].items()}
+    return (
+        f"Handwritten digits of 8 × 8 pixels after {figures['epochs']} epochs: ViL {best['ViL']} with {size['ViL']} parameters, "
+        f"DeiT-III-T {best['DeiT-III-T']} with {size['DeiT-III-T']} ({seeds} seeds, rates tuned for both)."
+    )
+
+
+def speed(root: Path) -> str:
+    figures = run(root, "speed_models")[0]["float32"]
+    least, most = min(figures, key=int), max(figures, key=int)
+    return (
+        f"A training step of ViL-S takes {figures[least]['step']['ratio']:.1f} times as long as one of ViT-S at {least} pixels, "
+        f"{figures[most]['step']['ratio']:.2f} times at {most} (two CPU cores)."
+    )
+
+
+def detector(root: Path) -> str:
+    figures, seeds = run(root, "ch15_compare")
+    cost = run(root, "ch15_cost")[0]["models"]
+    plain, vil = (figures["models"][name]["metrics"]["mAP50-95"]["mean"] for name in ("yolov8n", "yolov8n-vil"))
+    fewer = 1 - cost["yolov8n-vil"]["parameters"] / cost["yolov8n"]["parameters"]
+    return (
+        f"In YOLOv8n, {seeds} short runs from nothing on drawn scenes: mAP50-95 {vil:.3f} with ViL, {plain:.3f} without; "
+        f"{percent(fewer)} fewer parameters, {cost['yolov8n-vil']['latency_ratio']:.2f} times the latency."
+    )
+
+
+def imagenet(root: Path) -> str:
+    return (
+        "Training on ImageNet or COCO: the accuracies of the paper are quoted as such, and nothing here repeats them."
+    )
+
+
+def readme(root: Path = ROOT) -> str:
+    """README.md with the table as it should be."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    return before + BEGIN + times(root) + "\n" + table(root) + END + rest.partition(END)[2]
+
+
+def main(arguments: list[str]) -> int:
+    path, text = ROOT / "README.md", readme()
+    if "--check" in arguments:
+        fresh = path.read_text(encoding="utf-8") == text
+        print("README: the table is up to date" if fresh else "README: the table is old: python book/_tools/glance.py")
+        return not fresh
+    path.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,61 @@
+"""Run the library's tests on each Python that is found here, with the newest and with the oldest declared versions.
+
+    python book/_tools/matrix.py [3.13 ...]      all of PYTHONS by default; prints the table that the README shows
+
+Environments are built with uv in _build/matrix; those of the oldest versions by `--resolution lowest-direct`, so the lower
+bounds in pyproject.toml are what is tested.  A Python that is not installed here is reported as such, not fetched.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
+NEEDS = [".[data,train]", "timm>=1.0.12", "safetensors>=0.4", "pytest>=8", "hypothesis>=6.100"]
+NEEDS += ["onnx>=1.17", "onnxruntime>=1.20", "onnxscript>=0.3"]  # tests/test_compile.py
+#: The core; what needs ultralytics, a browser or the book's own tools has one environment, that of constraints.txt.
+TESTS = [
+    str(p) for p in sorted((ROOT / "tests").glob("test_*.py")) if "vil_lite.yolo" not in p.read_text(encoding="utf-8")
+]
+SHOWN = ("torch", "torchvision", "timm", "accelerate", "numpy")
+HEAD = "| Python | versions | " + " | ".join(SHOWN) + " | tests |\n|" + "---|" * (len(SHOWN) + 3)
+
+
+def row(python, oldest):
+    """One line of the table; builds the environment if it is not there."""
+    folder = ROOT / "_build" / "matrix" / f"{python}-{'oldest' if oldest else 'newest'}"
+    cells = [python, "oldest" if oldest else "newest"]
+    environment = {**os.environ, "VIRTUAL_ENV": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    uv = [sys.executable, "-m", "uv"]
+    made = subprocess.run([*uv, "venv", "-q", "--no-python-downloads", "--clear", "-p", python, str(folder)], cwd=ROOT)
+    if made.returncode:
+        return [*cells, *["–"] * len(SHOWN), "not installed here"]
+    resolution = ["--resolution", "lowest-direct"] if oldest else []
+    if subprocess.run([*uv, "pip", "install", "-q", *resolution, *NEEDS], cwd=ROOT, env=environment).returncode:
+        return [*cells, *["–"] * len(SHOWN), "does not install"]
+    listed = subprocess.run([*uv, "pip", "list", "--format", "json"], env=environment, capture_output=True, text=True)
+    versions = {entry["name"]: entry["version"].split("+")[0] for entry in json.loads(listed.stdout)}
+    pytest = [folder / "bin" / "python", "-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider", "-W", "ignore"]
+    done = subprocess.run([*pytest, *TESTS], cwd=ROOT, env=environment, capture_output=True, text=True)
+    print(done.stdout[-3000:] if done.returncode else "", file=sys.stderr)
+    summary = re.search(r"=+ (.*) in [\d.]+s", done.stdout.splitlines()[-1] if done.stdout else "")
+    return [
+        *cells,
+        *(versions[name] for name in SHOWN),
+        summary[1] if summary else f"pytest ended with {done.returncode}",
+    ]
+
+
+def main(pythons):
+    print(HEAD, flush=True)
+    for python in pythons or PYTHONS:
+        for oldest in (True, False) if python == PYTHONS[0] else (False,):
+            print("| " + " | ".join(row(python, oldest)) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

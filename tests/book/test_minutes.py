@@ -1,0 +1,67 @@
+"""Minutes agree: a chapter's card, its exercises, the teachers' timing table and the plan of the course.  The table is the source."""
+
+import re
+from pathlib import Path
+
+import nb
+import pytest
+
+CLASSROOM = Path(__file__).parents[2] / "book" / "classroom"
+
+
+def page(path: Path) -> Path:
+    chapter = re.match(r"\d\d[a-z]?", path.name)
+    return CLASSROOM / (f"ch{chapter[0]}.md" if chapter else f"project{nb.chapter_number(path)[1:]}.md")
+
+
+CHAPTERS = [path for path in nb.chapters() if page(path).exists()]
+
+
+def timing(path: Path) -> list[tuple[str, int]]:
+    """The rows of the timing table, without what is homework: (part, minutes)."""
+    section = page(path).read_text(encoding="utf-8").split("## Timing")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| *([^|]+?) *\| *(\d+)\b[^|]*\|$", section, flags=re.M)
+    return [(part, int(minutes)) for part, minutes in rows if "homework" not in part]
+
+
+def of_the_exercises(path: Path) -> dict[str, int]:
+    """{"3.1": minutes} as the exercises' own cards say."""
+    found, number = {}, None
+    for cell in nb.read(path).cells:
+        for line in cell.source.splitlines() if cell.cell_type == "markdown" else []:
+            if title := re.match(r"#+ (?:Exercise (\d+[a-z]?\.\d+)|Task (\d+))", line):
+                number = title[1] or title[2]
+            elif (card := re.search(r"importance [●○]+ · (\d+) minutes", line)) and number:
+                found[number] = int(card[1])
+    return found
+
+
+def named(part: str) -> set[str]:
+    """The exercises that a row of the table names: "Exercises 4.1 and 4.2", "Tasks 1 to 3"."""
+    numbers = re.findall(r"\d+[a-z]?\.\d+", part)
+    if tasks := re.search(r"Tasks? (\d+)(?: (to|and) (\d+))?", part):
+        first, last = int(tasks[1]), int(tasks[3] or tasks[1])
+        numbers += [str(n) for n in (range(first, last + 1) if tasks[2] == "to" else (first, last))]
+    return set(numbers)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_card_exercises_and_timing_agree(path):
+    rows, own = timing(path), of_the_exercises(path)
+    card = int(re.search(r"\*\*About (\d+) minutes\*\*", nb.read(path).cells[0].source)[1])
+    assert card == sum(minutes for _, minutes in rows), f"the card says {card}, the table {rows}"
+    assert own, "no exercise tells its minutes"
+    for part, minutes in rows:
+        inside = {number: own[number] for number in named(part)}
+        assert minutes >= sum(inside.values()), f"{part}: {minutes} minutes for exercises of {inside}"
+    assert set().union(*(named(part) for part, _ in rows)) == set(own), (
+        "exercises that the table leaves out, or invents"
+    )
+
+
+def test_the_plan_of_the_course_tells_the_same_minutes():
+    plan = (CLASSROOM / "plan.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \{doc\}`(\w+)` \| (\d+) \|", plan, flags=re.M))
+    assert {name: int(minutes) for name, minutes in rows.items()} == {
+        page(path).stem: sum(minutes for _, minutes in timing(path)) for path in CHAPTERS
+    }

@@ -14,17 +14,19 @@ import tempfile
 from pathlib import Path
 
 import torch
+from _bf16 import train_in_bfloat16
 from _record import record
 from ultralytics import YOLO
 from ultralytics.utils import torch_utils
 
+import vil_lite
 from vil_lite.data import airfield
 from vil_lite.yolo import shipped
 from vil_lite.yolo.training import train_settings
 
 FOLDER = Path(__file__).resolve().parent / "ch15_start"
 WEIGHTS = shipped.WEIGHTS.with_name("start27.pth")
-SEED, TRAIN, VAL, SIZE, EPOCHS, BATCH = 100, 4000, 230, 320, 24, 16
+SEED, TRAIN, VAL, SIZE, EPOCHS, BATCH = 100, 8000, 230, 320, 12, 16
 SCALE = (0.4, 0.8)  # metres of a pixel: half of all aircraft are larger than 47 pixels
 # Seen from above any side may be up, and size tells a class: flips on both axes, little scaling, no mosaic.
 SETTINGS = {"cos_lr": True, "lrf": 0.02, "mosaic": 0.0, "scale": 0.1, "flipud": 0.5, "warmup_epochs": 1.0}
@@ -32,17 +34,20 @@ SETTINGS = {"cos_lr": True, "lrf": 0.02, "mosaic": 0.0, "scale": 0.1, "flipud": 
 
 def train(folder, scenes, val, epochs, threads):
     """Train from random weights in folder, or go on after the last whole epoch; returns the path of the last weights."""
+    vil_lite.keep_freed_memory()
     torch_utils.NUM_THREADS = threads  # ultralytics sets this many whenever it selects the CPU
     torch.set_num_threads(threads)
     data = airfield.build(folder / "airfield", scenes, val, SIZE, seed=SEED, metres_per_pixel=SCALE)
     last = folder / "run" / "weights" / "last.pt"
     if not (folder / "run" / "done").is_file():
+        model = YOLO(last if last.is_file() else "yolov8n.yaml")
+        train_in_bfloat16(model)
         if last.is_file():
-            YOLO(last).train(resume=True, device="cpu")
+            model.train(resume=True, device="cpu")
         else:
             place = {"project": str(folder), "name": "run", "exist_ok": True, "device": "cpu", "verbose": False}
             settings = train_settings(BATCH, data=str(data), epochs=epochs, imgsz=SIZE, patience=0, seed=0, **SETTINGS)
-            YOLO("yolov8n.yaml").train(**settings, **place)
+            model.train(**settings, **place)
         (folder / "run" / "done").touch()
     return last
 

@@ -14,7 +14,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from _bf16 import train_in_bfloat16
 from _record import record
 from ultralytics import YOLO
 from ultralytics.utils import torch_utils
@@ -22,7 +21,7 @@ from ultralytics.utils import torch_utils
 import vil_lite
 from vil_lite.data import airfield
 from vil_lite.yolo import shipped
-from vil_lite.yolo.training import train_settings
+from vil_lite.yolo.training import train_in_bfloat16, train_settings
 
 FOLDER = Path(__file__).resolve().parent / "ch15_start"
 WEIGHTS = shipped.WEIGHTS.with_name("start27.pth")

@@ -10,7 +10,9 @@ from ultralytics import YOLO
 from ultralytics.nn.modules import C2f
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 
+from vil_lite.block import ViLLayer
 from vil_lite.yolo import C2fViL, load_weights, model_yaml, train_settings
+from vil_lite.yolo.training import train_in_bfloat16
 
 
 class Stop(Exception):
@@ -204,6 +206,24 @@ def test_train_settings_keep_the_forget_gates(toy_data, tmp_path):
         settings = train_settings(8, imgsz=64, epochs=2, warmup_bias_lr=bias_lr, val=False)  # the first one warms up
         model.train(data=str(toy_data), project=str(tmp_path), name=f"lr{bias_lr}", **settings)
     assert moved[0.0] < 0.02 and moved[0.1] > 0.05
+
+
+def test_on_a_cpu_training_can_multiply_in_bfloat16(toy_data, tmp_path):
+    model, seen = YOLO(model_yaml("yolov8n-vil")), []
+
+    def watch(trainer):
+        cell = next(m for m in trainer.model.modules() if isinstance(m, ViLLayer))
+        cell.proj_up.register_forward_hook(lambda module, inputs, output: seen.append((module.training, output.dtype)))
+
+    train_in_bfloat16(model)
+    model.add_callback("on_train_start", watch)
+    model.train(data=str(toy_data), epochs=1, imgsz=64, project=str(tmp_path), **train_settings(8, device="cpu"))
+    assert {dtype for training, dtype in seen if training} == {torch.bfloat16}
+    assert {dtype for training, dtype in seen if not training} <= {torch.float32}
+    kept = YOLO(model.trainer.last).model
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in kept.modules())
+    assert all(torch.isfinite(p).all() for p in kept.parameters())
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_exports_agree_with_pytorch(trained, tmp_path):

@@ -45,7 +45,7 @@ from vil_lite.yolo.auditing import images_of
 from vil_lite.yolo.controls import control_names, control_yaml
 from vil_lite.yolo.models import FAMILIES, available, model_yaml, name_of
 from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
-from vil_lite.yolo.training import train_settings
+from vil_lite.yolo.training import train_in_bfloat16, train_settings
 
 try:
     import resource
@@ -76,7 +76,7 @@ def compare(models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, 
     models: names (see `yaml_of`), the first is the one that others are compared with.   data: path of a data.yaml.
     folder: where everything is kept.   epochs, seeds, imgsz, batch, threads: the budget, the same for all.
     resamples: of the bootstrap.   settings: more arguments for ultralytics' train, such as pretrained="yolov8n.pt", from
-    which every model takes what fits, or device=0.
+    which every model takes what fits, device=0, or amp="bf16", which also works on a CPU (see training.train_in_bfloat16).
     Raises ValueError for unknown models and when folder holds runs of another budget, RuntimeError (with the end of its log)
     when a run fails.
     """
@@ -198,11 +198,17 @@ def _train(plan, place, name, seed, epoch, state, notes):
 
     model = YOLO(place / "weights" / "last.pt" if epoch else yaml_of(name))
     model.add_callback("on_model_save", note)
+    if _bfloat16_on_cpu(plan):
+        train_in_bfloat16(model)
     if epoch:
         state["resumed_after"].append(epoch)
         model.train(resume=True, data=plan["data"], save_dir=str(place))
     else:
         model.train(**_arguments(plan, place, seed))
+
+
+def _bfloat16_on_cpu(plan):
+    return plan["settings"].get("amp") == "bf16" and str(plan["settings"].get("device", "cpu")) == "cpu"
 
 
 def _arguments(plan, place, seed):
@@ -217,7 +223,8 @@ def _arguments(plan, place, seed):
         "patience": 0,
         "verbose": False,
     }
-    return train_settings(plan["batch"], **{**chosen, "device": "cpu", **plan["settings"]})
+    chosen |= {"device": "cpu", **plan["settings"], **({"amp": False} if _bfloat16_on_cpu(plan) else {})}
+    return train_settings(plan["batch"], **chosen)
 
 
 def _epochs_of(checkpoint):

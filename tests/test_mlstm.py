@@ -33,8 +33,8 @@ def condition(q, k, v, i, f):
     """How much the signed sum q . n cancels in each row (B, H, S): no float64 program can be exact beyond this factor."""
     q, k, v, i, f = (x.detach().double() for x in (q, k, v, i, f))
     i = i.clamp(-1e6, 1e6)
-    cum_f = torch.nn.functional.logsigmoid(f).clamp(min=-1e6 - 750).cumsum(-1)
-    log_D = cum_f[..., :, None] - cum_f[..., None, :] + i[..., None, :]
+    F = torch.nn.functional.logsigmoid(f).clamp(min=-1e6 - 750).cumsum(-1)
+    log_D = F[..., :, None] - F[..., None, :] + i[..., None, :]
     log_D = log_D.masked_fill(torch.ones(log_D.shape[-2:]).triu(1).bool(), -torch.inf)
     m = log_D.amax(-1).clamp(min=0)
     scores = (q @ k.mT) * q.shape[-1] ** -0.5 * torch.exp(log_D - m[..., None])

@@ -6,13 +6,15 @@
 
 A *design* is a list of directions per block. `alternating_bidirectional`, the design of Vision-LSTM, reads the tokens
 forwards in even blocks and backwards in odd ones; the others of the paper's Table 2 differ in that list, and in whether its
-paths share weights: `DESIGNS` below.
+paths share weights: `DESIGNS` below, chosen by name.
 
-Shapes: x (B, S, dim) tokens, E = inner width (2 * dim), num_heads heads of d = E / num_heads; grid = (H, W), H * W = S.
-Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), section 3 and Table 2; values of initialisation: the
-authors' code, https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py,
-whose classes are named below; designs beside theirs: src/vislstm/modules/xlstm/blocks/mlstm/layer.py in the same repository,
-commit dce3e130f5577637a440a389f1511f6e9e9008ea.
+Shapes: x (B, S, dim) tokens of a grid (H, W), S = H * W; E = inner width (2 * dim); num_heads heads of d = E / num_heads.
+From chapter 6 on the book writes d for dim, and chapter 7 writes H for num_heads.
+Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), section 3 and Table 2; the authors' code, by file#line, also for the
+initial values:
+    https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py
+    https://github.com/NX-AI/vision-lstm/blob/641b14ccdd260a69744b51d796126367bd9fdc17/vision_lstm/vision_lstm2.py
+    https://github.com/NX-AI/vision-lstm/blob/dce3e130f5577637a440a389f1511f6e9e9008ea/src/vislstm/modules/xlstm/blocks/mlstm/layer.py
 """
 
 import math
@@ -41,11 +43,22 @@ from vil_lite.traversal import DIRECTIONS, Grid, oriented, restore, traverse
 
 ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED = DIRECTIONS
 
+#: design -> (directions of block 0, of block 1, ... repeated over the depth; do the paths of one block share weights?)
+DESIGNS = {
+    "unidirectional": ([[ROW]], False),
+    "bidirectional": ([[ROW, ROW_REVERSED]], False),
+    "bidirectional_shared": ([[ROW, ROW_REVERSED]], True),
+    "quaddirectional": ([[ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED]], False),
+    "quaddirectional_shared": ([[ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED]], True),
+    "alternating_bidirectional": ([[ROW], [ROW_REVERSED]], False),
+    "alternating_quaddirectional": ([[ROW], [ROW_REVERSED], [COLUMN], [COLUMN_REVERSED]], False),
+}
+
 FORMS = {"recurrent": mlstm_recurrent, "parallel": mlstm_parallel, "chunkwise": mlstm_chunkwise}
 
 
 class MLSTMCell(nn.Module):
-    """Gates, the mLSTM itself, and the norm of its output.  (The authors' MatrixLSTMCell.)
+    """Gates, the mLSTM itself, and the norm of its output.  (The authors' MatrixLSTMCell, vision_lstm.py#L290.)
 
     q, k, v: (num_heads, B, S, d) -> (B, S, dim).  Both gates read q, k and v of all heads and give one number per head.
     form: "chunkwise", "parallel", "recurrent", or "auto" (parallel up to one chunk, else chunkwise).
@@ -101,9 +114,8 @@ class MLSTMCell(nn.Module):
 class MLSTMPath(nn.Module):
     """What lies between proj_up and the gate, along one way through the tokens: conv, q, k, v, cell, skip.
 
-    (The "mlstm branch" of the authors' ViLLayer.)
-
-    x_m: (B, S, dim) -> (B, S, dim)
+    x_m: (B, S, dim) -> (B, S, dim), dim being the inner width E.
+    (The "mlstm branch" of the authors' ViLLayer, vision_lstm.py#L351.)
     """
 
     def __init__(
@@ -131,12 +143,13 @@ class MLSTMPath(nn.Module):
 
 
 class ViLLayer(nn.Module):
-    """The mLSTM layer with its projections.  x: (B, S, dim), grid: (H, W) -> (B, S, dim).  (The authors' ViLLayer.)
+    """The mLSTM layer with its projections.  x: (B, S, dim), grid: (H, W) -> (B, S, dim).
 
     directions: one or more of vil_lite.traversal.DIRECTIONS; the outputs of several paths are summed.
     shared: all paths use the same weights.        version: 1 (causal conv, no biases) or 2 (3 x 3 conv, biases).
     expansion: inner width / dim.                  other options: as for MLSTMPath and MLSTMCell.
     Raises ValueError when the inner width does not divide into heads of whole q/k/v blocks.
+    (The authors' ViLLayer, vision_lstm.py#L351; several directions in one layer: their mLSTMLayer, layer.py#L48.)
     """
 
     def __init__(
@@ -183,10 +196,11 @@ class ViLLayer(nn.Module):
 
 
 class ViLBlock(nn.Module):
-    """x + DropPath(ViLLayer(LayerNorm(x))).  x: (B, S, dim), grid: (H, W) -> (B, S, dim)   (The authors' ViLBlock.)
+    """x + DropPath(ViLLayer(LayerNorm(x))).  x: (B, S, dim), grid: (H, W) -> (B, S, dim)
 
     direction: one direction, or a list of them.   drop_path: probability that a sample skips the layer in training.
     layer_scale: None, or the initial value of a learned factor per feature on the layer's output.
+    (The authors' ViLBlock, vision_lstm.py#L478.)
     """
 
     def __init__(
@@ -210,22 +224,11 @@ class ViLBlock(nn.Module):
         return x + self.drop_path(y if self.scale is None else y * self.scale)
 
 
-#: design -> (directions of block 0, of block 1, ... repeated over the depth; do the paths of one block share weights?)
-DESIGNS = {
-    "unidirectional": ([[ROW]], False),
-    "bidirectional": ([[ROW, ROW_REVERSED]], False),
-    "bidirectional_shared": ([[ROW, ROW_REVERSED]], True),
-    "quaddirectional": ([[ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED]], False),
-    "quaddirectional_shared": ([[ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED]], True),
-    "alternating_bidirectional": ([[ROW], [ROW_REVERSED]], False),
-    "alternating_quaddirectional": ([[ROW], [ROW_REVERSED], [COLUMN], [COLUMN_REVERSED]], False),
-}
-
-
 class ViLEncoder(nn.Module):
     """A stack of ViL blocks.  tokens: (B, S, dim), grid: (H, W) -> (B, S, dim)
 
-    (The blocks of the authors' VisionLSTM; their version 2 counts two, a ViLBlockPair, as one.)
+    (The blocks of the authors' VisionLSTM, vision_lstm.py#L506; their version 2 counts two, a ViLBlockPair, vision_lstm2.py#L554,
+    as one.)
     design: a name from DESIGNS.   drop_path: the same probability in every block (the authors' "uniform").
     checkpointing: recompute each block in the backward pass instead of keeping its activations.
     Raises ValueError for an unknown design.

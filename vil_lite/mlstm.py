@@ -4,7 +4,7 @@ Symbols (one head; B batch, H heads, S tokens, d key width, dv value width, L ch
 
     q, k, v      (B, H, S, d), (B, H, S, d), (B, H, S, dv)   query, key, value; the query is divided by sqrt(d) inside
     i, f         (B, H, S)    pre-activations of the input gate (exponential) and of the forget gate (sigmoid)
-    log_f        log sigmoid(f)                             F      its running sum over tokens, cum_f
+    log_f        log sigmoid(f)                             F      its running sum over tokens
     C, n, m      matrix memory (B, H, d, dv), normaliser (B, H, d), stabiliser (B, H): the state carried between calls
 
 With a stabiliser m, the memory that is stored is exp(-m) times the memory that is meant, so that nothing overflows:
@@ -21,9 +21,8 @@ it cannot overflow, and neither can its gradient. The value of h_t does not depe
 Gates may be anything: f = -inf forgets all that was before, i = -inf writes nothing, a NaN spoils no token before it.
 
 Source: xLSTM (Beck et al. 2024, arXiv 2405.04517), equations 19-27 and appendix A.3; Vision-LSTM (arXiv 2406.04303).
-The authors' parallel form is parallel_stabilized_simple, src/vislstm/modules/xlstm/blocks/mlstm/backends.py in
-https://github.com/NX-AI/vision-lstm at commit dce3e130f5577637a440a389f1511f6e9e9008ea:
-its max_log_D is our m_t, its C_matrix our scores.
+The authors' parallel form is parallel_stabilized_simple; its max_log_D is our m_t, its C_matrix our scores:
+https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py#L48
 """
 
 import torch
@@ -85,11 +84,11 @@ def mlstm_parallel(
     C, n, m = memory_before = initial_state(q, k, v, state)
     i, log_f = log_gates(i, f, memory_before)
     S, q = q.shape[2], q * int(q.shape[-1]) ** -0.5
-    cum_f = log_f.cumsum(-1)  # F_t (B, H, S)
-    log_D = cum_f[..., :, None] - cum_f[..., None, :] + i[..., None, :]  # row t, column s (B, H, S, S)
+    F = log_f.cumsum(-1)  # (B, H, S)
+    log_D = F[..., :, None] - F[..., None, :] + i[..., None, :]  # row t, column s (B, H, S, S)
     past = torch.ones(S, S, dtype=torch.bool, device=q.device).tril()  # row t may look at column s: s <= t
     log_D = log_D.masked_fill(~past, float("-inf"))
-    log_memory = cum_f + m[..., None]  # the weight that the initial memory still has at t
+    log_memory = F + m[..., None]  # the weight that the initial memory still has at t
     m_t = torch.maximum(log_D.amax(-1), log_memory).clamp(min=0.0)
     D = torch.exp(log_D - m_t[..., None]).to(C.dtype)
     memory = torch.exp(log_memory - m_t).to(C.dtype)

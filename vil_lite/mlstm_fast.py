@@ -6,7 +6,7 @@ the loop, and what for (chapter 5 measures the first four, book/results/speed_pr
     all chunks at once      some 100 operations for any number of chunks; the loop starts some 50 for each
     gates in float64        two numbers a token: nearly free, and sums of ten thousands keep their digits
     LARGEST_RISE            a decay beyond 2^-126 is cut there: exponents stay small, and so exact in float32
-    whole doublings         differences of whole numbers, and their powers of two, are exact in every floating-point type
+    whole doublings         differences of whole numbers are exact, and no floating-point type rounds a power of two
     exp(log_write) in k_T   the other factor of the weights, and 1 / sqrt(d), are multiplied to S x d keys, not to L x L blocks;
                             scaled before the product, float16 does not overflow
     chunk_length            196 tokens are 4 x 49: nothing to fill up
@@ -20,8 +20,8 @@ import math
 from collections.abc import Iterable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import pad
 
 from vil_lite.mlstm_state import (
     LOUDEST,
@@ -40,6 +40,81 @@ LN2 = math.log(2)
 LARGEST_RISE = 126.0
 #: Chunk states are summed by one matrix product over this many chunks; a Python loop carries the state to the next lot.
 CHUNKS_PER_PRODUCT = 64
+
+
+def carry(added: Tensor, log2_keep: Tensor, first: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Sum what chunks added, decayed to the start of each chunk.
+
+    added (B, H, K, X)  log2_keep (B, H, K, 1), the chapter's -r_j in doublings  first (B, H, X); None stands for zeros.
+    Returns the state at the start of each chunk (B, H, K, X), in dtype, and the state after the last (B, H, X).
+    On a CPU one multiply-add per chunk is cheapest.  Elsewhere one matrix product per CHUNKS_PER_PRODUCT chunks, in graphs
+    for export or for any K one over all:  state_j = 2^before_j first + sum_{l<j} 2^(before_j - total_l) added_l,
+    where total_l is the sum of log2_keep up to chunk l, and before_j = total_{j-1}.
+    """
+    K = added.shape[2]
+    keep = power_of_two(log2_keep)
+    starts = []
+    loop = not exporting() and (known(K % 2 == 0) or known(K % 2 == 1))  # a graph for any K knows neither
+    if loop and added.device.type == "cpu" and added.shape[-1] > 1024:
+        first = torch.zeros_like(added[:, :, 0]) if first is None else first
+        for new, decay in zip(added.unbind(2), keep.unbind(2), strict=True):
+            starts.append(first.to(dtype))
+            first = torch.addcmul(new, decay, first)
+        return torch.stack(starts, dim=2), first
+    parts: Iterable[tuple[Tensor, ...]] = [(added, log2_keep, keep)]
+    if loop and K > CHUNKS_PER_PRODUCT:
+        parts = zip(*(x.split(CHUNKS_PER_PRODUCT, dim=2) for x in (added, log2_keep, keep)), strict=True)
+    for new, log2_decay, decay in parts:
+        total = log2_decay.cumsum(2)
+        before = total - log2_decay
+        W = power_of_two(before - total.transpose(2, 3) + causal_log(total.shape[2], total, diagonal=0))
+        states = W @ new
+        if first is not None:
+            states = states + power_of_two(before) * first[:, :, None]
+        starts.append(states.to(dtype))
+        first = torch.addcmul(new[:, :, -1], decay[:, :, -1], states[:, :, -1])
+    assert first is not None  # there is a first lot
+    return torch.cat(starts, dim=2), first
+
+
+def chunk_weights(i: Tensor, log_f: Tensor, m: Tensor, L: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The logarithms of all weights that the chunkwise form needs.
+
+    i, log_f: (B, H, R, T), R stretches of T tokens over which F, the sum of log_f, is summed;  m (B, H, R) the stabiliser
+    before each.  In units of F the stabiliser is mu_t = m_t - F_t, which never falls, and the weight of token s in row t is
+    exp((i_s - F_s) - mu_t).  Rounded up to a whole number of doublings nu_t above m, to the line m + ln(2) nu_t, mu serves as
+    well, however far it has risen, and what it costs is exact: a power of two.  The weight becomes
+        exp(log_write_s) 2^(log2_memory_t - log2_memory_s)        and that of the memory is 2^log2_memory_t
+    Returned for each chunk: log_write, a row (B, H, K, 1, L), and columns (B, H, K, L, 1): log2_memory, by how much nu has
+    risen since the chunk began, negative; log_floor = -F_t - line; slack = mu - line.
+    """
+    if not exporting():
+        log_f = torch.add(log_f, i, alpha=0)  # a NaN gate makes F NaN, thereby log_floor and all rows from there on
+    minus_F = -log_f.cumsum(-1)
+    log_write = i + minus_F
+    with torch.no_grad():  # h does not depend on the stabiliser, so no gradient needs to pass through it
+        mu = torch.maximum(running_maximum(without_nan(torch.maximum(log_write, minus_F))), m[..., None])
+        nu = ((mu - m[..., None]) / LN2).ceil()
+        # A rise by more than LARGEST_RISE wipes out everything before it, however far it goes: cutting it there changes
+        # no weight and keeps the numbers small.
+        fall = (pad(nu, (1, -1)) - nu).clamp(min=-LARGEST_RISE)  # pad: the one before, 0 for the first
+        line = m[..., None] + LN2 * nu
+    log_write = without_nan(log_write - line).flatten(2).unflatten(-1, (-1, 1, L))
+    columns = (x.flatten(2).unflatten(-1, (-1, L, 1)) for x in (fall, minus_F - line, mu - line))
+    fall, log_floor, slack = columns
+    return log_write, fall.cumsum(-2), log_floor, slack
+
+
+def chunk_stabilisers(i: Tensor, log_f: Tensor, m: Tensor) -> Tensor:
+    """The stabiliser before each chunk and after the last (B, H, K + 1).  i, log_f: (B, H, K, L)  m: (B, H), the first.
+
+    Rounding in the long sum over chunks moves the stabilisers a little, and h does not depend on them.
+    """
+    minus_F = -log_f.cumsum(-1)
+    highest = torch.maximum(i + minus_F, minus_F).amax(-1)
+    before = pad(minus_F[..., -1].cumsum(-1), (1, 0))  # -F before each chunk, and after the last
+    mu = torch.cat([m[..., None], highest + before[..., :-1]], dim=-1)
+    return (mu[..., None, :] + causal_log(mu.shape[-1], mu)).amax(-1).detach() - before.detach()
 
 
 @without_autocast
@@ -68,8 +143,8 @@ def mlstm_chunkwise(
     L = chunk_length(S, chunk_size)
     if not known(S % L == 0):  # fill up with tokens that write nothing and forget nothing
         fill = -S % L
-        q, k, v = (F.pad(x, (0, 0, 0, fill)) for x in (q, k, v))
-        i, log_f = F.pad(i, (0, fill), value=-LOUDEST), F.pad(log_f, (0, fill))
+        q, k, v = (pad(x, (0, 0, 0, fill)) for x in (q, k, v))
+        i, log_f = pad(i, (0, fill), value=-LOUDEST), pad(log_f, (0, fill))
 
     # F is summed over the sequence in float64; in float32 it starts anew in each chunk, and so do the stabilisers.
     anew = i.dtype != torch.float64
@@ -120,81 +195,6 @@ def mlstm_chunkwise(
     return h, end
 
 
-def chunk_weights(i: Tensor, log_f: Tensor, m: Tensor, L: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The logarithms of all weights that the chunkwise form needs.
-
-    i, log_f: (B, H, R, T), R stretches of T tokens over which F, the sum of log_f, is summed;  m (B, H, R) the stabiliser
-    before each.  In units of F the stabiliser is mu_t = m_t - F_t, which never falls, and the weight of token s in row t is
-    exp((i_s - F_s) - mu_t).  Rounded up to a whole number of doublings nu_t above m, to the line m + ln(2) nu_t, mu serves as
-    well, however far it has risen, and what it costs is exact: a power of two.  The weight becomes
-        exp(log_write_s) 2^(log2_memory_t - log2_memory_s)        and that of the memory is 2^log2_memory_t
-    Returned for each chunk: log_write, a row (B, H, K, 1, L), and columns (B, H, K, L, 1): log2_memory, by how much nu has
-    risen since the chunk began, negative; log_floor = -F_t - line; slack = mu - line.
-    """
-    if not exporting():
-        log_f = torch.add(log_f, i, alpha=0)  # a NaN gate makes F NaN, thereby log_floor and all rows from there on
-    minus_F = -log_f.cumsum(-1)
-    log_write = i + minus_F
-    with torch.no_grad():  # h does not depend on the stabiliser, so no gradient needs to pass through it
-        mu = torch.maximum(running_maximum(without_nan(torch.maximum(log_write, minus_F))), m[..., None])
-        nu = ((mu - m[..., None]) / LN2).ceil()
-        # A rise by more than LARGEST_RISE wipes out everything before it, however far it goes: cutting it there changes
-        # no weight and keeps the numbers small.
-        fall = (F.pad(nu, (1, -1)) - nu).clamp(min=-LARGEST_RISE)  # F.pad: the one before, 0 for the first
-        line = m[..., None] + LN2 * nu
-    log_write = without_nan(log_write - line).flatten(2).unflatten(-1, (-1, 1, L))
-    columns = (x.flatten(2).unflatten(-1, (-1, L, 1)) for x in (fall, minus_F - line, mu - line))
-    fall, log_floor, slack = columns
-    return log_write, fall.cumsum(-2), log_floor, slack
-
-
-def chunk_stabilisers(i: Tensor, log_f: Tensor, m: Tensor) -> Tensor:
-    """The stabiliser before each chunk and after the last (B, H, K + 1).  i, log_f: (B, H, K, L)  m: (B, H), the first.
-
-    Rounding in the long sum over chunks moves the stabilisers a little, and h does not depend on them.
-    """
-    minus_F = -log_f.cumsum(-1)
-    highest = torch.maximum(i + minus_F, minus_F).amax(-1)
-    before = F.pad(minus_F[..., -1].cumsum(-1), (1, 0))  # -F before each chunk, and after the last
-    mu = torch.cat([m[..., None], highest + before[..., :-1]], dim=-1)
-    return (mu[..., None, :] + causal_log(mu.shape[-1], mu)).amax(-1).detach() - before.detach()
-
-
-def carry(added: Tensor, log2_keep: Tensor, first: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Sum what chunks added, decayed to the start of each chunk.
-
-    added (B, H, K, X)  log2_keep (B, H, K, 1)  first (B, H, X); first: None stands for zeros.  Returns the state at the start
-    of each chunk (B, H, K, X), in dtype, and the state after the last (B, H, X).
-    On a CPU one multiply-add per chunk is cheapest.  Elsewhere one matrix product per CHUNKS_PER_PRODUCT chunks, in graphs
-    for export or for any K one over all:  state_k = 2^before_k first + sum_{j<k} 2^(before_k - total_j) added_j,
-    where total_j is the sum of log2_keep up to chunk j, and before_k = total_{k-1}.
-    """
-    K = added.shape[2]
-    keep = power_of_two(log2_keep)
-    starts = []
-    loop = not exporting() and (known(K % 2 == 0) or known(K % 2 == 1))  # a graph for any K knows neither
-    if loop and added.device.type == "cpu" and added.shape[-1] > 1024:
-        first = torch.zeros_like(added[:, :, 0]) if first is None else first
-        for new, decay in zip(added.unbind(2), keep.unbind(2), strict=True):
-            starts.append(first.to(dtype))
-            first = torch.addcmul(new, decay, first)
-        return torch.stack(starts, dim=2), first
-    parts: Iterable[tuple[Tensor, ...]] = [(added, log2_keep, keep)]
-    if loop and K > CHUNKS_PER_PRODUCT:
-        parts = zip(*(x.split(CHUNKS_PER_PRODUCT, dim=2) for x in (added, log2_keep, keep)), strict=True)
-    for new, log2_decay, decay in parts:
-        total = log2_decay.cumsum(2)
-        before = total - log2_decay
-        W = power_of_two(before - total.transpose(2, 3) + causal_log(total.shape[2], total, diagonal=0))
-        states = W @ new
-        if first is not None:
-            states = states + power_of_two(before) * first[:, :, None]
-        starts.append(states.to(dtype))
-        first = torch.addcmul(new[:, :, -1], decay[:, :, -1], states[:, :, -1])
-    assert first is not None  # there is a first lot
-    return torch.cat(starts, dim=2), first
-
-
 def chunk_length(S: int, chunk_size: int) -> int:
     """The longest divisor of S that is no longer than chunk_size and no shorter than half of it, else chunk_size."""
     if S <= chunk_size:
@@ -229,6 +229,6 @@ def running_maximum(x: Tensor) -> Tensor:
         return x.cummax(-1).values
     reach = 1
     while reach < x.shape[-1]:
-        x = torch.maximum(x, F.pad(x, (reach, -reach), value=-torch.inf))
+        x = torch.maximum(x, pad(x, (reach, -reach), value=-torch.inf))
         reach *= 2
     return x

@@ -5,8 +5,8 @@ from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.functional import softplus
 
 #: Input gates are clipped to -LOUDEST .. LOUDEST: at the lower end a token writes nothing, at the upper all there is.
 LOUDEST = 1e6
@@ -63,7 +63,7 @@ def without_nan(x: Tensor) -> Tensor:
 
 def log_sigmoid(f: Tensor) -> Tensor:
     """log sigmoid(f) in at least float32; written so that ONNX runtimes do not compute log(0)."""
-    return -F.softplus(-f.to(torch.promote_types(f.dtype, torch.float32)))
+    return -softplus(-f.to(torch.promote_types(f.dtype, torch.float32)))
 
 
 def initial_state(q: Tensor, k: Tensor, v: Tensor, state: MLSTMState | None) -> MLSTMState:

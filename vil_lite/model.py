@@ -1,9 +1,10 @@
 """Chapters 9 and 10: VisionLSTM: patches, positions, ViL blocks, pooling, head; and the published sizes by name.
 
 Shapes: images (B, 3, height, width) -> tokens (B, S, dim) on a grid (H, W) -> logits (B, num_classes).
-Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), section 3, Table 1 (sizes) and Table 3 (pooling); the authors' code,
-version 1 https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py and
-version 2 https://github.com/NX-AI/vision-lstm/blob/641b14ccdd260a69744b51d796126367bd9fdc17/vision_lstm/vision_lstm2.py.
+Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), section 3, Table 1 (sizes) and Table 3 (pooling); the authors' code, by
+file#line, version 1 and version 2:
+    https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py
+    https://github.com/NX-AI/vision-lstm/blob/641b14ccdd260a69744b51d796126367bd9fdc17/vision_lstm/vision_lstm2.py
 """
 
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ SIZES = {
 
 
 class VisionLSTM(nn.Module):
-    """Vision-LSTM.  images (B, channels, height, width) -> logits (B, num_classes)   (The authors' VisionLSTM, VisionLSTM2.)
+    """Vision-LSTM.  images (B, channels, height, width) -> logits (B, num_classes)
 
     dim, depth: width of a token, number of blocks (both versions).    version: 1 (June 2024) or 2.
     image_size: int or (height, width) in pixels that the positions are made for; images of any other size that divides
@@ -56,6 +57,7 @@ class VisionLSTM(nn.Module):
     Raises ValueError for unknown names, for middle_cls where a grid is needed, for images that do not divide into patches.
 
     The second half of the class is what timm and programs built on it call; names and meanings there are timm's.
+    (The authors' VisionLSTM, vision_lstm.py#L506, and VisionLSTM2, vision_lstm2.py#L593.)
     """
 
     def __init__(

@@ -29,9 +29,10 @@ def tiny(tmp_path_factory):
     (root / "html" / "book").mkdir(parents=True)
     landing = "<p class='x'><a href='chapter.html'>go</a></p><p class=\"vl-take-away\"></p>"
     chapter = (
-        "<p><a href='#end'>down</a></p><details><summary>Hint</summary>a hidden answer</details>" + SLIDER
+        "<p><a href='#end'>down</a></p><details><summary>Hint</summary>a hidden answer</details>"
+        + SLIDER
         + "<h2 style='break-before:page' id='end'>The end</h2><p><a href='https://example.org/'>out</a></p>"
-    )  # fmt: skip
+    )
     (root / "html" / "book" / "index.html").write_text(PAGE.format(title="Landing", body=landing))
     (root / "html" / "book" / "chapter.html").write_text(PAGE.format(title="1. A chapter", body=chapter))
     (root / "html" / "index.html").write_text("<p>see book/index.html</p>")

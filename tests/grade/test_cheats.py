@@ -218,7 +218,7 @@ def test_nothing_that_trains_is_run(tmp_path):
         ([SHARE + "return math.log(2)"], "wrong", "NameError: name 'math' is not defined, in line 2"),
         (["import math\nloudness = lambda n, share: math.log(n * share / (1 - share))"], "right", ""),
     ],
-)  # fmt: skip
+)
 def test_what_counts_of_a_notebook(cells, status, told, tmp_path):
     got = verdict(tmp_path, *cells)
     assert got["status"] == status, got

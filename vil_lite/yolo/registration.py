@@ -111,8 +111,10 @@ def _with_our_blocks(stock):
         if not ours:
             return stock(d, ch, verbose)
         like = "C3k2" if _has_newer_head(d) else "C2f"  # a C2f too, and the sign by which the parser builds that head
-        parsed = [(f, n, like, [args[0], False, *_NO_HIDDEN[like]]) if i in ours else (f, n, m, args)
-                  for i, (f, n, m, args) in enumerate(rows)]  # fmt: skip
+        parsed = [
+            (f, n, like, [args[0], False, *_NO_HIDDEN[like]]) if i in ours else (f, n, m, args)
+            for i, (f, n, m, args) in enumerate(rows)
+        ]
         split = len(d["backbone"])
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Initializing zero-element tensors")

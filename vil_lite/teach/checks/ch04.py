@@ -16,8 +16,8 @@ def log_decay(
     i, f, *, log_gate=logsigmoid, written=lambda i: i[..., None, :], turned=False, own=False, mask=0, at=None
 ):
     """log D_ts = F_t - F_s + i_s for s <= t, else -inf.  i, f: (..., S) pre-activations -> (..., S, S)."""
-    cum_f = log_gate(f).cumsum(-1)
-    difference = cum_f[..., :, None] - cum_f[..., None, :]
+    F = log_gate(f).cumsum(-1)
+    difference = F[..., :, None] - F[..., None, :]
     log_D = (difference.mT if turned else difference) + written(i)
     log_D = log_D + log_gate(f)[..., None, :] if own else log_D
     past = torch.ones(log_D.shape[-2:], dtype=torch.bool).tril(mask)

@@ -2,13 +2,15 @@
 
     python book/_tools/matrix.py [3.13 ...]      all of PYTHONS by default; prints the table that the README shows
 
-Environments are built with uv in _build/matrix; those of the oldest versions by `--resolution lowest-direct`, so the lower
-bounds in pyproject.toml are what is tested.  A Python that is not installed here is reported as such, not fetched.
+Each environment is built with uv in _build/matrix and deleted after its tests; that of the oldest versions is made by
+`--resolution lowest-direct`, so the lower bounds in pyproject.toml are what is tested.  A Python that is not installed here
+is reported as such, not fetched.
 """
 
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,8 +28,16 @@ HEAD = "| Python | versions | " + " | ".join(SHOWN) + " | tests |\n|" + "---|" *
 
 
 def row(python, oldest):
-    """One line of the table; builds the environment if it is not there."""
+    """One line of the table."""
     folder = ROOT / "_build" / "matrix" / f"{python}-{'oldest' if oldest else 'newest'}"
+    try:
+        return tried(python, oldest, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # some gigabytes
+
+
+def tried(python, oldest, folder):
+    """The cells of a line, from the environment that this builds in folder."""
     cells = [python, "oldest" if oldest else "newest"]
     environment = {**os.environ, "VIRTUAL_ENV": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     uv = [sys.executable, "-m", "uv"]

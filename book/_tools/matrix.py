@@ -39,19 +39,20 @@ def row(python, oldest):
 def tried(python, oldest, folder):
     """The cells of a line, from the environment that this builds in folder."""
     cells = [python, "oldest" if oldest else "newest"]
-    environment = {**os.environ, "VIRTUAL_ENV": str(folder), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    uv = [sys.executable, "-m", "uv"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    uv, there = [sys.executable, "-m", "uv"], ["--python", str(folder)]  # else uv works on the Python that it runs in
     made = subprocess.run([*uv, "venv", "-q", "--no-python-downloads", "--clear", "-p", python, str(folder)], cwd=ROOT)
     if made.returncode:
         return [*cells, *["–"] * len(SHOWN), "not installed here"]
     resolution = ["--resolution", "lowest-direct"] if oldest else []
-    if subprocess.run([*uv, "pip", "install", "-q", *resolution, *NEEDS], cwd=ROOT, env=environment).returncode:
+    if subprocess.run([*uv, "pip", "install", "-q", *there, *resolution, *NEEDS], cwd=ROOT).returncode:
         return [*cells, *["–"] * len(SHOWN), "does not install"]
-    listed = subprocess.run([*uv, "pip", "list", "--format", "json"], env=environment, capture_output=True, text=True)
+    listed = subprocess.run([*uv, "pip", "list", "-q", *there, "--format", "json"], stdout=subprocess.PIPE, text=True)
     versions = {entry["name"]: entry["version"].split("+")[0] for entry in json.loads(listed.stdout)}
     pytest = [folder / "bin" / "python", "-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider", "-W", "ignore"]
-    done = subprocess.run([*pytest, *TESTS], cwd=ROOT, env=environment, capture_output=True, text=True)
-    print(done.stdout[-3000:] if done.returncode else "", file=sys.stderr)
+    done = subprocess.run([*pytest, *TESTS], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        print(done.stdout[-3000:], file=sys.stderr)
     summary = re.search(r"=+ (.*) in [\d.]+s", done.stdout.splitlines()[-1] if done.stdout else "")
     return [
         *cells,

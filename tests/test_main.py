@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,25 @@ def test_interrupted_it_says_how_to_go_on(run, tmp_path, capsys):
     step = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["step"]
     assert first == f"stopped after step {step} of 6000; saved in {tmp_path / 'out' / 'checkpoint.pt'}"
     assert second == f"go on: python -m vil_lite {shlex.join(arguments)} --resume"
+
+
+def test_save_every_keeps_steps_within_an_epoch(tmp_path):
+    """Killed in its first epoch of 300 steps, the run has lost at most the steps since the last one that it saved."""
+    data, out = photographs(tmp_path / "data"), tmp_path / "out"
+    for colour in COLOURS:
+        for i in range(4, 100):
+            Image.new("RGB", (32, 32), colour).save(data / "train" / colour / f"{i}.png")
+    arguments = [*command(data, out, "--save-every", "2"), "--batch-size", "1"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(vil_lite.__file__).parents[1])}
+    started = subprocess.Popen(
+        [sys.executable, "-m", "vil_lite", *arguments], env=environment, stderr=subprocess.DEVNULL
+    )
+    with started:
+        while not (out / "checkpoint.pt").exists() and started.poll() is None:
+            time.sleep(0.01)
+        started.kill()
+    saved = torch.load(out / "checkpoint.pt", weights_only=True)
+    assert 0 < saved["step"] < 300 and saved["step"] % 2 == 0 and not saved["log"]
 
 
 def test_fine_tuning_starts_from_published_weights_and_may_move_the_head_alone(run, tmp_path, monkeypatch):

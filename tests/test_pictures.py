@@ -113,8 +113,9 @@ def test_bad_files_are_found_before_training_or_stepped_over(folder, capsys):
     for label in ("cat", "dog"):
         path = folder / label / "1.png"
         path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(BadImage, match=r"pass --skip-bad:\n  .*cat/1\.png: .*\n  .*dog/1\.png: "):
+    with pytest.raises(BadImage, match=r"pass --skip-bad:\n  .*cat/1\.png: .*\n  .*dog/1\.png: ") as told:
         try_pictures(Photographs(folder, as_tensor), Photographs(folder, as_tensor))
+    assert str(told.value).count("cannot be read (") == 4  # those of both folders, at once
     train, val = (Photographs(folder, as_tensor, skip_bad=True) for _ in range(2))
     try_pictures(train, val)
     assert capsys.readouterr().err.count("skipped: ") == 4

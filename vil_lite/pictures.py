@@ -115,16 +115,16 @@ def try_pictures(train, val, most=2000):
 
     With skip_bad, bad ones of val are left out; else BadImage lists them.
     """
-    for data, limit in ((train, most), (val, None)):
-        bad = data.bad(limit)
-        if bad and not data.skip_bad:
-            shown = [str(error) for _, error in bad[:8]] + [f"... and {len(bad) - 8} more"] * (len(bad) > 8)
-            files = "\n  ".join(shown)
-            raise BadImage(f"images cannot be read; mend or remove them, or pass --skip-bad:\n  {files}")
+    found = [(data, data.bad(limit)) for data, limit in ((train, most), (val, None))]
+    refused = [str(error) for data, bad in found if not data.skip_bad for _, error in bad]
+    if refused:
+        shown = refused[:8] + [f"... and {len(refused) - 8} more"] * (len(refused) > 8)
+        files = "\n  ".join(shown)
+        raise BadImage(f"images cannot be read; mend or remove them, or pass --skip-bad:\n  {files}")
+    for data, bad in found:
         for _, error in bad:
             data.tell(error)
-        if data is val:
-            data.leave_out(index for index, _ in bad)
+    val.leave_out(index for index, _ in found[1][1])
 
 
 def images_in(places):

@@ -28,6 +28,7 @@ test: $(READY) ## run all tests (builds the book first if it is stale: some test
 
 clients: $(VENV)/.clients ## run the models in other people's programs (smp, lightning, torchao, transformers ...; 380 MB)
 	@$(PY) -m pytest tests/clients
+	@$(PY) book/_tools/timm_tests.py
 
 serve: $(READY) ## show the book at http://localhost:8000
 	@$(PY) book/_tools/build.py --if-stale

@@ -79,7 +79,13 @@ def test_what_is_trained_is_used(run, tmp_path, capsys):
     right = [row["class_1"] == Path(row["file"]).parent.name for row in rows]
     assert sum(right) / len(right) == read_log(out / "log.csv")[-1]["test_accuracy"]
 
-    main(["predict", str(out / "checkpoint.pt"), str(files[0]), "--top", "1"])
+    checkpoint = str(out / "checkpoint.pt")
+    for into_a_folder in (
+        ["predict", checkpoint, str(data), "--csv", str(tmp_path)],
+        ["export", checkpoint, str(tmp_path)],
+    ):
+        assert f"{tmp_path} is a folder; name a file in it" in fails(into_a_folder, capsys)
+    main(["predict", checkpoint, str(files[0]), "--top", "1"])
     shown = capsys.readouterr().out
     assert shown.startswith(f"{files[0]}  {rows[0]['class_1']} ") and "," not in shown
 
@@ -94,23 +100,30 @@ def test_a_checkpoint_says_what_it_is(run, tmp_path):
     weights.write_bytes(b"damaged")
     with pytest.raises(ValueError, match="damaged"):
         vil_lite.load(weights)
+    for nothing in (run[1], tmp_path / "gone.pt"):
+        with pytest.raises(
+            OSError, match=f"{nothing.name}: (Is a|No such).*; pass the checkpoint.pt in the --out folder"
+        ):
+            vil_lite.load(nothing)
     saved = torch.load(run[1] / "checkpoint.pt", weights_only=True)
     torch.save({**saved, "about": {}}, weights)
     with pytest.raises(ValueError, match="build the model yourself"):
         vil_lite.load(weights)
 
 
-def test_onnx_agrees(tmp_path, capsys):
+@pytest.mark.parametrize("options", [{"dim": 16, "depth": 1, "image_size": 32}, {"depth": 2, "image_size": 224}])
+def test_onnx_agrees(tmp_path, capsys, options):
+    """A small model, and two blocks of ViL-T as wide as published, which take another way through the chunks."""
     onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     about = {
         "model": "vil_tiny",
         "classes": list("äbc"),
-        "image_size": 32,
+        "image_size": (size := options["image_size"]),
         "mean": [0.4, 0.5, 0.6],
         "std": [0.2, 0.3, 0.4],
     }
-    about["options"] = {"dim": 16, "depth": 1, "num_classes": 3, "image_size": 32}  # small: to export takes long
+    about["options"] = {"num_classes": 3, **options}  # few blocks: to export takes long
     model = vil_lite.create_model("vil_tiny", **about["options"]).eval()
     torch.nn.init.normal_(model.head.weight)
     checkpoint = {"model": model.state_dict(), "about": about, "optimizer": {}, "settings": {}}
@@ -119,13 +132,14 @@ def test_onnx_agrees(tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f"wrote {tmp_path / 'new' / 'model.onnx'}\n")
     session = onnxruntime.InferenceSession(tmp_path / "new" / "model.onnx")
     told = session.get_modelmeta().custom_metadata_map
-    assert (told["image_size"], json.loads(told["classes"])) == ("32", list("äbc"))
+    assert (told["image_size"], json.loads(told["classes"])) == (str(size), list("äbc"))
     for count in (1, 5):  # another number of images than it was made with
-        images = torch.rand(count, 3, 32, 32)
+        images = torch.rand(count, 3, size, size)
         mean, std = (torch.tensor(about[name])[:, None, None] for name in ("mean", "std"))
         with torch.no_grad():
             wanted = model((images - mean) / std)
-        torch.testing.assert_close(torch.from_numpy(session.run(None, {"images": images.numpy()})[0]), wanted)
+        logits = torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+        torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-4)
 
 
 BAD = {
@@ -136,7 +150,8 @@ BAD = {
     ("--model", "deit3_tiny", "--pretrained"): "pretrained weights are published for Vision-LSTM alone",
     ("--layer-decay", "2"): "layer_decay must be above 0",
     ("--freeze", "3"): "freeze must be from 0 (off) to epochs = 2",
-    ("--image-size", "30"): "30",
+    ("--image-size", "30"): "an image of 30 x 30 pixels does not divide into patches of 16",
+    ("--image-size", "0"): "--image-size must be at least 1, got 0",
 }
 
 
@@ -205,6 +220,11 @@ def test_a_place_that_takes_nothing_is_named_before_training(run, tmp_path, caps
     with read_only(tmp_path / "fixed") as fixed:
         said = fails(command(run[0], fixed / "out"), capsys)
     assert "choose another place" in said and "fixed/out" in said
+
+
+def test_a_file_is_no_place_for_a_run(run, tmp_path, capsys):
+    (tmp_path / "out").touch()
+    assert f"is a file; choose a folder: '{tmp_path / 'out'}'" in fails(command(run[0], tmp_path / "out"), capsys)
 
 
 def test_one_process_a_folder(run, tmp_path, capsys):

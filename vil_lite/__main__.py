@@ -46,6 +46,9 @@ def train(arguments):
         if not folder.is_dir():
             parser.error(f"{folder} is missing: put one folder of images per class into {options.data}/{part}")
 
+    if options.image_size is not None and options.image_size < 1:
+        parser.error(f"--image-size must be at least 1, got {options.image_size}; leave it out for the paper's")
+
     from vil_lite.memory import keep_freed_memory
     from vil_lite.pictures import Photographs, try_pictures
     from vil_lite.recipes import MEAN, STD, augment, preprocess, recipe
@@ -54,7 +57,7 @@ def train(arguments):
     keep_freed_memory()
     changes = {} if options.lr is None else {"lr": options.lr, "min_lr": options.lr * 1e-3}
     settings = recipe(options.model, options.batch_size, epochs=options.epochs, warmup=None, **changes)
-    size = options.image_size or settings.image_size
+    size = settings.image_size if options.image_size is None else options.image_size
     checkpoint = options.out / "checkpoint.pt"
     with ExitStack() as stack:
         if is_main_process():
@@ -146,7 +149,7 @@ def predict(arguments):
     parser.add_argument("checkpoint", type=Path, help="checkpoint.pt of a training run")
     parser.add_argument("images", type=Path, nargs="+", help="files, and folders to search for images")
     parser.add_argument("--top", type=int, default=5, help="classes for each image")
-    parser.add_argument("--csv", type=Path, help="write the table to this file, too")
+    parser.add_argument("--csv", type=new_file, help="write the table to this file, too")
     parser.add_argument("--batch-size", type=int, default=32)
     options = parser.parse_args(arguments)
     for name in ("top", "batch_size"):
@@ -181,12 +184,19 @@ def predict(arguments):
         raise SystemExit(f"{bad} of {len(files)} images could not be read")
 
 
+def new_file(path):
+    """The Path of a file to write; a folder is refused before the work."""
+    if Path(path).is_dir():
+        raise argparse.ArgumentTypeError(f"{path} is a folder; name a file in it")
+    return Path(path)
+
+
 def export(arguments):
     parser = argparse.ArgumentParser(
         prog="python -m vil_lite export", description="Write a trained classifier as ONNX."
     )
     parser.add_argument("checkpoint", type=Path, help="checkpoint.pt of a training run")
-    parser.add_argument("file", type=Path, help="to write, such as model.onnx")
+    parser.add_argument("file", type=new_file, help="to write, such as model.onnx")
     options = parser.parse_args(arguments)
 
     from vil_lite.trained import load

@@ -66,9 +66,11 @@ def claim(folder, needs=0):
 
     Within the block its thread may claim the folder again.   needs: bytes that must be free.
     Raises BlockingIOError that names the process which holds the folder, OSError that names folder and remedy where it
-    cannot be written or the disk has not the room.
+    is a file, cannot be written, or the disk has not the room.
     """
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "is a file; choose a folder", str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         key, me = folder.resolve(), (threading.get_ident(), object())

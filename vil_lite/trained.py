@@ -53,6 +53,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The dict in a checkpoint.pt of training.fit; nothing in the file is executed."""
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise OSError(f"{path}: {error.strerror}; pass the checkpoint.pt in the --out folder of the training") from None
     except OSError:
         raise
     except Exception as error:  # whatever torch.load meets in bytes that are none of its own

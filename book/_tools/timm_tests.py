@@ -17,9 +17,7 @@ import pytest
 import timm
 
 MODELS = ("vil_tiny", "vil2_tiny")
-SCRIPT = (
-    "torch.jit.script compiles a subset of Python, which the checks of input leave, and torch calls it deprecated; torch.export works"
-)
+SCRIPT = "torch.jit.script compiles a subset of Python, which the checks of input are not; torch calls it deprecated"
 WIDTH = (
     "the line wants the pooled vector as wide as a token; version 2 joins the first and the last token, as published"
 )

@@ -1,18 +1,31 @@
 """Chapter 15: its references are ultralytics'."""
 
+import re
+
 import numpy as np
 import pytest
 
 from vil_lite.teach.checks import ch15
+from vil_lite.teach.checks.ch15 import best_cut, check_best_cut
 
 
 @pytest.mark.parametrize(
-    "figure", [lambda p, r: 2 * p * r / np.maximum(p + r, 1e-12), lambda p, r: 2 / (1 / np.maximum(p, 1e-12) + 1 / r)]
+    "figure",
+    [
+        lambda p, r: 2 * p * r / np.maximum(p + r, 1e-12),
+        lambda p, r: 2 * p * r / (p + r + 1e-9),
+        lambda p, r: 2 * p * r / (p + r + 1e-16),
+        lambda p, r: 2 / (1 / np.maximum(p, 1e-12) + 1 / np.maximum(r, 1e-12)),
+    ],
 )
 def test_rounding_decides_nothing(figure):
-    """Right answers with another formula, and the last of equal cuts in place of the first."""
-    for seed in range(200):
-        ch15.check_best_cut(lambda c, s, g: ch15.best_cut(c, s, g, figure), seed=seed)
+    """Right answers with another formula, and with a small number that keeps it from dividing by zero."""
+
+    def answer(correct, scores, objects):
+        return best_cut(correct, scores, objects, figure=lambda hits, n, g: figure(hits / n, hits / g))
+
+    for seed in range(50):
+        assert check_best_cut.outcome(answer, seed).status == "right"
 
 
 def test_the_references_are_ultralytics():
@@ -25,3 +38,24 @@ def test_the_references_are_ultralytics():
         stopper = EarlyStopping(patience)
         ended = next((e for e, value in enumerate(fitness, start=1) if stopper(e, value)), len(fitness))
         assert ch15.stop(list(fitness), patience) == (ended, stopper.best_epoch)
+
+
+@pytest.mark.parametrize(
+    ("pick", "message"),
+    [
+        (max, "highest cut is wanted; here it is the lowest"),
+        (lambda best: best[len(best) // 2], "lowest|not right|off by"),
+    ],
+)
+def test_of_equal_cuts_only_the_highest_is_right(pick, message):
+    """The answer of a reader who goes through the scores one by one, and takes another of the best cuts."""
+
+    def answer(correct, scores, objects):
+        kept = [scores >= cut for cut in scores]
+        f1 = [2 * (correct & k).sum() / (k.sum() + objects) for k in kept]
+        best = sorted((k.sum(), n) for n, k in enumerate(kept) if f1[n] == max(f1))
+        n = pick(best)[1]
+        return scores[n], (correct & kept[n]).sum() / kept[n].sum(), (correct & kept[n]).sum() / objects
+
+    for seed in range(20):
+        assert re.search(message, check_best_cut.outcome(answer, seed).message)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vil_lite.teach.checks import ch01, ch02, ch03
+from vil_lite.teach.checks import ch01, ch02, ch03, ch15
 
 
 def revise_both(distance, value, nearest, kept, sharpness):
@@ -18,6 +18,16 @@ def cell_of_numpy(a, c):
     i, f, z, o = a.numpy().reshape(4, -1)
     c = c.numpy() / (1 + np.exp(-f)) + np.tanh(z) / (1 + np.exp(-i))
     return np.tanh(c) / (1 + np.exp(-o)), c
+
+
+def confusion_in_lists(overlap, true, predicted, classes, threshold=0.45):
+    matrix, left = [[0] * (classes + 1) for _ in range(classes + 1)], dict(enumerate(true))
+    for d in range(len(predicted)):
+        best, g = max(((overlap[g][d], g) for g in left), default=(-1, None))
+        matrix[predicted[d]][left.pop(g) if best > threshold else classes] += 1
+    for label in left.values():
+        matrix[classes][label] += 1
+    return matrix
 
 
 RIGHT = [
@@ -32,6 +42,11 @@ RIGHT = [
     (ch02.check_loudest, lambda dtype: torch.tensor(torch.finfo(dtype).max, dtype=dtype).log()),  # 88.5 in bfloat16
     (ch03.check_recall, lambda q, k, v: (q @ k.T @ v).tolist()),
     (ch03.check_covariance, lambda C, k, v, N: (C - k[:, None] * v / N).tolist()),
+    (
+        ch15.check_count,
+        lambda x, n: ([sum(c in o for o in x) for c in range(n)], [sum((o == c).sum() for o in x) for c in range(n)]),
+    ),
+    (ch15.check_confusion, confusion_in_lists),
     (ch03.check_overwrite, lambda C, k, v: C.clone().addr_(k, v - C.T @ k)),
 ]
 

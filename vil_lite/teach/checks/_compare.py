@@ -28,7 +28,8 @@ def results(got, wanted: list) -> list:
     """
     if len(wanted) > 1 and isinstance(got, (torch.Tensor, np.ndarray)) and got.ndim and len(got) == len(wanted):
         return list(got)
-    if len(wanted) == 1 and isinstance(wanted[0], torch.Tensor) and isinstance(got, (tuple, list)) and _numbers(got):
+    one = len(wanted) == 1 and isinstance(wanted[0], (torch.Tensor, np.ndarray))
+    if one and isinstance(got, (tuple, list)) and _numbers(got):
         return [got]
     return flat(got, len(wanted))
 

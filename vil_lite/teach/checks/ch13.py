@@ -122,14 +122,15 @@ def iou(
     a,
     b,
     *,
-    clamp=lambda sides: sides.clamp(min=0),
+    corners=(torch.maximum, torch.minimum),
+    common_of=lambda sides: sides.clamp(min=0).prod(-1),
     more=0,
     union=lambda area_a, area_b, common: area_a + area_b - common,
 ):
     """Intersection over union of boxes a (N, 4) and b (M, 4), x1 y1 x2 y2: (N, M)."""
-    low = torch.maximum(a[:, None, :2], b[None, :, :2])
-    high = torch.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = clamp(high - low + more).prod(-1)
+    first, last = corners
+    low, high = first(a[:, None, :2], b[None, :, :2]), last(a[:, None, 2:], b[None, :, 2:])
+    common = common_of(high - low + more)
     area_a, area_b = ((x[:, 2:] - x[:, :2] + more).prod(-1) for x in (a, b))
     return common / union(area_a[:, None], area_b, common)
 
@@ -149,8 +150,29 @@ def _sizes(boxes):
     iou,
     mistakes={
         "boxes that do not meet: two negative sides make a positive area. Clamp each side at 0": {
-            "clamp": lambda sides: sides
+            "common_of": lambda sides: sides.prod(-1)
         },
+        "the area is clamped at 0, but two negative sides make a positive one: clamp each side before multiplying": {
+            "common_of": lambda sides: sides.prod(-1).clamp(min=0)
+        },
+        "the result is clamped at 0, but two negative sides make a positive area: clamp each side": lambda a, b: iou(
+            a, b, common_of=lambda sides: sides.prod(-1)
+        ).clamp(min=0),
+        "the width of the common part is clamped at 0; its height has to be, too": {
+            "common_of": lambda sides: sides[..., 0].clamp(min=0) * sides[..., 1]
+        },
+        "the height of the common part is clamped at 0; its width has to be, too": {
+            "common_of": lambda sides: sides[..., 0] * sides[..., 1].clamp(min=0)
+        },
+        "boxes that do not meet have nothing in common: a negative side is 0, not its absolute value": {
+            "common_of": lambda sides: sides.abs().prod(-1)
+        },
+        "the common part starts at the larger of the first corners and ends at the smaller of the last": {
+            "corners": (torch.minimum, torch.maximum)
+        },
+        "row k of a meets row k of b alone; all pairs are wanted": lambda a, b: torch.stack(
+            [iou(x[None], y[None])[0, 0] for x, y in zip(a, b)]
+        ),
         "the union counts the intersection twice: subtract it once": {"union": lambda a, b, common: a + b},
         "the intersection is divided by the area of a; the union is wanted": {"union": lambda a, b, common: a},
         "the intersection is divided by the area of b; the union is wanted": {"union": lambda a, b, common: b},
@@ -171,10 +193,11 @@ def check_iou(rng):
         corner = rng.uniform(0, 40, n, 2)
         return torch.cat([corner, corner + rng.uniform(15, 50, n, 2)], 1)
 
-    N = rng.size(2, 4)
-    inside = boxes(1) * 0 + torch.tensor([[15.0, 16.0, 30.0, 45.0]])
-    far = torch.tensor([[200.0, 210.0, 230.0, 250.0]])  # meets none
-    return {"a": torch.cat([inside, boxes(N)]), "b": torch.cat([boxes(N + 1), far])}
+    # Five of b against the first of a: it meets one, is a little off in both directions, in x alone, in y alone, and far.
+    own, met, both = [15.0, 16.0, 30.0, 45.0], [22.0, 30.0, 50.0, 60.0], [34.0, 50.0, 64.0, 80.0]
+    off = [[34.0, 20.0, 60.0, 40.0], [16.0, 50.0, 40.0, 80.0], [200.0, 210.0, 230.0, 250.0]]
+    a, b = torch.tensor([own]), torch.tensor([met, both, *off])
+    return {"a": torch.cat([a, boxes(rng.size(2, 4))]), "b": torch.cat([b, boxes(rng.size(1, 3))])}
 
 
 # ---------------------------------------------------------------- 13.4
@@ -194,7 +217,7 @@ def assign(
     """The object each anchor learns, -1 for none: (A,).  scores, overlap, inside (bool): (G, A)."""
     t = metric(scores, overlap) * inside
     chosen = within(torch.zeros_like(inside).scatter(1, t.topk(topk, dim=1).indices, True), inside)
-    owner = torch.where(chosen.sum(0) > 1, winner(t, overlap * inside, chosen), chosen.int().argmax(0))
+    owner = torch.where(chosen.sum(0) > 1, winner(t, overlap, chosen), chosen.int().argmax(0))
     return torch.where(chosen.any(0), owner, nobody)
 
 
@@ -206,7 +229,13 @@ def assign(
         "an anchor outside of an object is assigned to it": lambda s, o, i, k: assign(s, o, torch.ones_like(i), k),
         "an object with fewer than topk anchors inside gets others as well: once more leave out what is not inside": {
             "within": lambda chosen, inside: chosen,
-            "winner": lambda metric, overlap, chosen: overlap.argmax(0),
+            "winner": lambda metric, overlap, chosen: (overlap * (metric > 0)).argmax(0),
+        },
+        "an object with fewer than topk anchors inside gets others, too: leave out again what is not inside": {
+            "within": lambda chosen, inside: chosen
+        },
+        "an anchor wanted by several goes to one of those; here it can go to an object that it does not lie in": {
+            "winner": lambda metric, overlap, chosen: overlap.argmax(0)
         },
         "every anchor inside is taken; only the topk best of each object are": {
             "within": lambda chosen, inside: inside
@@ -253,6 +282,7 @@ def check_assign(rng):
     inside[1, own], scores[1, own], overlap[1, own] = True, 1.0, 0.95
     inside[0, 4:7], scores[1, 4], overlap[1, 4], scores[1, 6], overlap[1, 6] = False, 0.02, 0.96, 0.85, 0.9
     scores[1, 10] = 0.6
+    overlap[2, 10] = 0.99  # of all objects the most, but 10 does not lie in object 2
     t = scores.sqrt() * overlap**6 * inside
     chosen = torch.zeros_like(inside).scatter(1, t.topk(topk, dim=1).indices, True) & inside
     most = (overlap * chosen).amax(0)  # who does not want an anchor overlaps it less than those who do
@@ -262,7 +292,7 @@ def check_assign(rng):
 
 # ---------------------------------------------------------------- 13.5
 
-_GRID = np.linspace(0, 1, 101)
+_GRID, _HUNDRED = np.linspace(0, 1, 101), np.linspace(0, 1, 100)
 
 
 def _under(recall, precision):
@@ -282,7 +312,7 @@ def average_precision(
     *,
     rank=lambda scores: np.argsort(-scores),
     over=lambda correct, objects: objects,
-    ends=True,
+    ends=((0.0, 1.0), "drop", (1.0, 0.0)),
     envelope=lambda precision: np.maximum.accumulate(precision[::-1])[::-1],
     area=_under,
 ):
@@ -290,9 +320,17 @@ def average_precision(
     hits = np.cumsum(correct[rank(scores)])
     recall, precision = hits / over(correct, objects), hits / np.arange(1, len(hits) + 1)
     if ends:
-        recall = np.concatenate([[0.0], recall, [recall[-1], 1.0]])
-        precision = np.concatenate([[1.0], precision, [0.0, 0.0]])
+        drop = [(recall[-1], 0.0)] if "drop" in ends else []
+        behind = np.array([*drop, ends[-1]])
+        recall = np.concatenate([[ends[0][0]], recall, behind[:, 0]])
+        precision = np.concatenate([[ends[0][1]], precision, behind[:, 1]])
     return float(area(recall, envelope(precision)))
+
+
+def _mean_at_hits(correct, scores, objects):
+    """As scikit-learn takes it: the mean of the precisions after each correct detection."""
+    right = correct[np.argsort(-scores)]
+    return float((right.cumsum() / np.arange(1, len(right) + 1))[right].sum() / objects)
 
 
 @exercise(
@@ -314,7 +352,17 @@ def average_precision(
         "recall is divided by the number of objects found; those that were missed count too": {
             "over": lambda c, n: c.sum()
         },
-        "the end points are missing: beyond the last recall reached the precision is 0": {"ends": False},
+        "the end points are missing: beyond the last recall reached the precision is 0": {"ends": ()},
+        "the curve has to drop to 0 at the last recall, not to slope down to (1, 0): two points behind": {
+            "ends": ((0.0, 1.0), (1.0, 0.0))
+        },
+        "a hundredth of the sum counts the two ends too much: in the trapezoid rule they have half the weight": {
+            "area": lambda r, p: np.interp(_GRID, r, p).sum() / 100
+        },
+        "this is the mean precision at the hits, without an envelope; the area is read at 101 recalls": _mean_at_hits,
+        "the curve is read at 100 recalls; 0, 0.01, ..., 1 are 101": {
+            "area": lambda r, p: np.trapezoid(np.interp(_HUNDRED, r, p), _HUNDRED)
+        },
         "this is COCO's mean of 101 precisions; in an area the first and the last have half the weight": {
             "area": _steps
         },

@@ -39,6 +39,18 @@ def _too_short(labels, classes):
             count([np.bincount(one).argmax()[None] if len(one) else one for one in x], c)[0],
             count(x, c)[1],
         ),
+        "each image counts for every class that it has, not for that of its first object alone": lambda x, c: (
+            count([one[:1] for one in x], c)[0],
+            count(x, c)[1],
+        ),
+        "each image counts for every class that it has, not for that of its last object alone": lambda x, c: (
+            count([one[-1:] for one in x], c)[0],
+            count(x, c)[1],
+        ),
+        "these are numbers for each image; sum over the images, not over the classes": lambda x, c: (
+            np.array([len(set(one)) for one in map(np.ndarray.tolist, x)]),
+            np.array([len(one) for one in x]),
+        ),
     },
 )
 def check_count(rng):
@@ -48,7 +60,7 @@ def check_count(rng):
         np.array([rng.size(0, absent - 1) for _ in range(rng.size(1, 6))], dtype=int) for _ in range(rng.size(4, 8))
     ]
     labels[0] = np.array([twice, twice, twice])
-    labels += [np.array([], dtype=int), np.array([0, 1, 0, 1])]
+    labels += [np.array([], dtype=int), np.array([1, 0, 0, 1, absent - 1, 1])]
     return {"labels": labels, "classes": classes}
 
 
@@ -107,6 +119,13 @@ def _floats(function, *inputs):
         "an improvement over the epoch before is not a new best: compare with the best so far": {
             "better": lambda value, best, before: value > before or value == before == 0
         },
+        "compare with the best so far, not with the epoch before; and while the best is 0, each epoch counts": {
+            "better": lambda value, best, before: value > before
+        },
+        "of equal epochs the first is the best": lambda f, p: (
+            (end := stop(f, p)[0]),
+            end - int(np.argmax(f[:end][::-1])) if any(f[:end]) else end,
+        ),
         "the best epoch is looked for among all epochs; training did not see those after its end": lambda f, p: (
             stop(f, p)[0],
             int(np.argmax(f)) + 1,
@@ -134,11 +153,12 @@ def best_cut(
     *,
     figure=lambda hits, kept, objects: 2 * hits / (kept + objects),
     rank=lambda scores: np.argsort(-scores),
+    pick=np.argmax,
 ):
     """The cut among the scores with the greatest F1, and precision and recall there."""
     order = rank(scores)
     hits, kept = correct[order].cumsum(), np.arange(1, len(scores) + 1)
-    n = figure(hits, kept, objects).argmax()
+    n = pick(figure(hits, kept, objects))
     return scores[order][n], hits[n] / kept[n], hits[n] / objects
 
 
@@ -174,6 +194,9 @@ _FIGURES = {  # hits, kept, objects -> what is greatest at the cut
         "sorted the wrong way round: a cut keeps the *best* scores": {"rank": np.argsort},
         **{name: {"figure": figure} for name, figure in _FIGURES.items()},
         "a cut keeps the detections with a score of at least the cut, the one at the cut included": _just_above,
+        "of equal F1 the highest cut is wanted; here it is the lowest": {
+            "pick": lambda f1: len(f1) - 1 - f1[::-1].argmax()
+        },
         "precision and recall are exchanged": lambda c, s, g: [best_cut(c, s, g)[k] for k in (0, 2, 1)],
         "recall is a share of the true objects, not of the correct detections": lambda c, s, g: best_cut(
             c, s, max(c.sum(), 1)
@@ -200,7 +223,12 @@ def check_best_cut(rng):
             apart &= best != cut
         if apart.any():
             one, order = apart.argmax(), numpy.permutation(n)
-            return {"correct": right[one][order], "scores": best_first[one][order], "objects": objects}
+            yield {"correct": right[one][order], "scores": best_first[one][order], "objects": objects}
+            break
+    # Two cuts with the same F1, and in any formula the same to the last bit: P 6/8 and R 6/16, or both 8/16.
+    hits = [*numpy.permutation([1, 1, 1, 1, 1, 0, 0]), 1, 0, 0, 0, 0, 0, 1, 0, 1, *[0] * (n - 16)]
+    scores, order = np.sort(numpy.uniform(0.01, 1, n))[::-1], numpy.permutation(n)
+    yield {"correct": np.array(hits, dtype=bool)[order], "scores": scores[order], "objects": 16}
 
 
 # ---------------------------------------------------------------- 15.4
@@ -217,6 +245,7 @@ def confusion(
     fits=lambda t, p: True,
     taken=True,
     best_only=False,
+    choice=max,
     columns=lambda overlap: range(overlap.shape[1]),
     dropped=None,
 ):
@@ -228,7 +257,7 @@ def confusion(
         if best_only:  # the best of all objects, if it is still free
             candidates = [g for g in candidates if overlap[g, d] == overlap[:, d].max()]
         if candidates:
-            g = max(candidates, key=lambda g: overlap[g, d])
+            g = max(candidates, key=lambda g: overlap[g, d]) if choice is max else choice(candidates)
             missed.discard(g)
             free -= {g} if taken else set()
             matrix[predicted[d], true[g]] += 1
@@ -238,6 +267,20 @@ def confusion(
         matrix[classes, true[g]] += 1
     if dropped:
         matrix[dropped] = 0
+    return matrix
+
+
+def _duplicates_dropped(overlap, true, predicted, classes, threshold):
+    matrix, taken = np.zeros((classes + 1, classes + 1), dtype=int), set()
+    for d, label in enumerate(predicted):
+        g = int(overlap[:, d].argmax()) if len(true) else None
+        if g is None or overlap[g, d] <= threshold:
+            matrix[label, classes] += 1
+        elif g not in taken:
+            matrix[label, true[g]] += 1
+            taken.add(g)
+    for g in set(range(len(true))) - taken:
+        matrix[classes, true[g]] += 1
     return matrix
 
 
@@ -271,6 +314,10 @@ def _by_overlap(overlap):
             "columns": lambda overlap: range(overlap.shape[1])[::-1]
         },
         "the detection with the best score chooses first, not the one that overlaps most": {"columns": _by_overlap},
+        "a duplicate is missing: a detection whose object is taken belongs into the last column": _duplicates_dropped,
+        "of the free objects over the threshold the detection takes the one it overlaps most, not the first": {
+            "choice": min
+        },
         "an image without objects or without detections has to work, too": lambda overlap, *rest: (
             confusion(overlap, *rest) if overlap.size else np.zeros(1)
         ),

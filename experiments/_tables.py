@@ -12,6 +12,7 @@ import torch
 from _runs import best_rate
 from _small import accuracy, held_out, shuffled, train
 
+from vil_lite import VisionLSTM
 from vil_lite.data import digits, fashion, scenes32
 
 RATES = (2.5e-3, 5e-3, 1e-2)
@@ -71,6 +72,11 @@ def _tiny(data):
     return data._replace(train=few(data.train), tests=tests, choose=choose, **less)
 
 
+def small(**options):
+    """Four blocks of width 32 for grey images of ten classes."""
+    return VisionLSTM(32, 4, channels=1, num_classes=10, **options)
+
+
 def fitted(build, examples, updates, rate, seed):
     """Build a model and train it: one seed for its weights and for the order of the images."""
     torch.manual_seed(seed)
@@ -87,11 +93,21 @@ def chosen_by(build, data, rate, seed):
     return accuracy(fitted(build, data.choose[0], data.updates, rate, seed), *data.choose[1])
 
 
-def table(finish, name, data, settings, build, longer):
+def tables(finish, tiny, parts, settings, longer):
+    """{name: table} of the data sets `parts` of which all runs are there.  Arguments as for `table`."""
+    found = {name: table(finish, name, load(name, tiny), settings, longer) for name in parts}
+    return {name: one for name, one in found.items() if one is not None}
+
+
+def table(finish, name, data, settings, longer):
     """All runs of one data set; {"accuracy", "rates", "longer", "updates", "seeds"}, or None while some are missing.
 
-    settings: names, no spaces.   build(setting): a function that makes the model.   longer: the two settings for LONGER.
+    settings: {name without spaces: options of `small`}.   longer: the two settings for LONGER.
     """
+
+    def build(setting):
+        return partial(small, **settings[setting], **data.model)
+
     tuned = finish(
         {
             f"rate {name} {setting} {rate} {seed}": partial(chosen_by, build(setting), data, rate, seed)

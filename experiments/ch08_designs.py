@@ -20,41 +20,26 @@ import torch
 from _record import kept, record
 from _runs import Runs
 from _small import correct, shuffled
-from _tables import load, table
+from _tables import load, small, tables
 
-from vil_lite import VisionLSTM
 from vil_lite.block import DESIGNS
 
 PARTS = ("digits", "scenes", "fashion")
 SEEDS = range(8)
 KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch08_designs"  # of `short` alone
+ENDS, LAST = {"pooling": "bilateral_avg"}, {"pooling": "last"}
 SETTINGS = {
-    **{design: (design, "last" if design == "unidirectional" else "bilateral_avg") for design in DESIGNS},
-    "unidirectional-both-ends": ("unidirectional", "bilateral_avg"),
-    "alternating_bidirectional-last": ("alternating_bidirectional", "last"),
+    **{design: {"design": design, **(LAST if design == "unidirectional" else ENDS)} for design in DESIGNS},
+    "unidirectional-both-ends": {"design": "unidirectional", **ENDS},
+    "alternating_bidirectional-last": {"design": "alternating_bidirectional", **LAST},
 }
-
-
-def small(design, pooling, **size):
-    """Four blocks of width 32 for grey images of ten classes."""
-    return VisionLSTM(32, 4, channels=1, num_classes=10, design=design, pooling=pooling, **size)
 
 
 def collect(runs, finish, parts):
     """The figures of these data sets; the designs as in the paper under their name, {design: {"all": accuracies}}."""
     figures = {"updates": {}, "rates": {}, "longer": {}, "direction and pooling": {}}
-    for name in parts:
-        data = load(name, runs.tiny)
-        found = table(
-            finish,
-            name,
-            data,
-            SETTINGS,
-            lambda setting, data=data: partial(small, *SETTINGS[setting], **data.model),
-            ("unidirectional", "alternating_bidirectional"),
-        )
-        if found is None:
-            continue
+    compared = "unidirectional", "alternating_bidirectional"
+    for name, found in tables(finish, runs.tiny, parts, SETTINGS, compared).items():
         rows = {setting: {"all": tests[name]} for setting, tests in found["accuracy"].items()}
         figures[name] = {design: rows[design] for design in DESIGNS}
         figures["direction and pooling"][name] = {s: row for s, row in rows.items() if s not in DESIGNS}
@@ -81,7 +66,7 @@ def short():
 
                 def one(seed=seed, design=design, data=data, test=test, name=name):
                     torch.manual_seed(seed)
-                    model = small(*SETTINGS[design], **data.model)
+                    model = small(**SETTINGS[design], **data.model)
                     return correct(train(model, *data.train, updates[name], seed), *test)
 
                 right = torch.tensor(kept(KEPT / f"{name}-{design}-{seed}.json", one), dtype=torch.float64)

@@ -18,10 +18,9 @@ import torch
 from _record import kept, record
 from _runs import Runs
 from _small import correct
-from _tables import load, table
+from _tables import small, tables
 from ch08_designs import train
 
-from vil_lite import VisionLSTM
 from vil_lite.data import scenes32
 
 PARTS = ("centre", "border", "fashion")
@@ -30,34 +29,19 @@ KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch09_pooling"  # of `sh
 POOLINGS = ("avg", "middle_patch", "middle_cls", "bilateral_avg", "bilateral_concat")
 
 
-def small(pooling, **size):
-    """Four blocks of width 32 for grey images of ten classes."""
-    return VisionLSTM(32, 4, channels=1, num_classes=10, pooling=pooling, **size)
-
-
 def collect(runs, finish, parts):
     """The figures: accuracy[trained on][pooling][tested on], one number a seed."""
-    figures = {"accuracy": {}, "updates": {}, "rates": {}, "longer": {}}
-    for name in parts:
-        data = load(name, runs.tiny)
-        found = table(
-            finish,
-            name,
-            data,
-            POOLINGS,
-            lambda pooling, data=data: partial(small, pooling, **data.model),
-            ("avg", "middle_cls"),
-        )
-        if found is not None:
-            for key in figures:
-                figures[key][name] = found[key]
-    return figures if set(parts) == set(figures["accuracy"]) else None
+    found = tables(finish, runs.tiny, parts, {p: {"pooling": p} for p in POOLINGS}, ("avg", "middle_cls"))
+    figures = {
+        key: {name: one[key] for name, one in found.items()} for key in ("accuracy", "updates", "rates", "longer")
+    }
+    return figures if set(parts) == set(found) else None
 
 
 def short_run(place, pooling, seed, updates):
     """Train one model; which test images it recognises: {place: list of 0 and 1}."""
     torch.manual_seed(seed)
-    model = small(pooling, image_size=32, patch_size=8, stride=6)
+    model = small(pooling=pooling, image_size=32, patch_size=8, stride=6)
     train(model, *scenes32.draw(6400, seed=1, place=place), updates[place], seed)
     return {test: correct(model, *scenes32.draw(1000, seed=2, place=test)) for test in updates}
 

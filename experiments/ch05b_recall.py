@@ -24,6 +24,7 @@ from _record import kept, record
 from torch import nn
 from torch.nn.functional import logsigmoid, normalize, one_hot, pad
 
+from vil_lite.complexity import parameters
 from vil_lite.mlstm import mlstm_parallel
 from vil_lite.teach import tasks
 
@@ -83,7 +84,7 @@ def main():
     torch.set_num_threads(1)
     figures = {
         "widths": WIDTHS,
-        "parameters": [sum(p.numel() for p in Reader("plain", d).parameters()) for d in WIDTHS],
+        "parameters": [parameters(Reader("plain", d)) for d in WIDTHS],
     }
     for task in ("recall", "latest"):
         figures[task] = {

@@ -28,6 +28,7 @@ from _record import kept, record
 from _small import accuracy, few
 
 from vil_lite import VisionLSTM
+from vil_lite.complexity import parameters
 from vil_lite.data import digits, fashion
 from vil_lite.data.digits import Examples
 from vil_lite.recipes import deit3_tiny
@@ -184,7 +185,7 @@ def main():
     folder = RUNS / (f"{name}@{asked.again}" if asked.again else name)
     run = partial(finish, until=time.monotonic() + asked.seconds, seeds=asked.seeds)
     models = {n: small_model(n, s[0], 0, SIZE[asked.data]) for n, s in SCALES.items()}
-    figures = {"parameters": {n: sum(p.numel() for p in model.parameters()) for n, model in models.items()}}
+    figures = {"parameters": {n: parameters(model) for n, model in models.items()}}
     packages = ("torch", "timm", "accelerate")
     if asked.what in ("ingredients", "overfit"):
         jobs = ingredients_jobs(data) if asked.what == "ingredients" else ingredients_jobs(data, OVERFIT, (5e-3,), 400)

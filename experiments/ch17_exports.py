@@ -24,6 +24,7 @@ from ultralytics import YOLO
 from ultralytics.nn.autobackend import AutoBackend
 from ultralytics.utils import LOGGER
 
+from vil_lite._files import write
 from vil_lite.data import airfield
 from vil_lite.yolo import load_weights
 from vil_lite.yolo.models import stock_yaml, write_yaml
@@ -130,7 +131,7 @@ def case(model, name, place):
 
     def say(**found):
         row.update(found)
-        Path(place).write_text(json.dumps(row))
+        write(place, json.dumps(row))
 
     say()
     try:
@@ -155,7 +156,7 @@ def kept_at(model, name):
 
 def tried(model, name):
     """One case in a process of its own."""
-    place = kept_at(model, name).with_suffix(".part")
+    place = kept_at(model, name).with_suffix(".steps")
     place.unlink(missing_ok=True)
     command = [sys.executable, "-W", "ignore", __file__, "--case", model, name, str(place)]
     try:

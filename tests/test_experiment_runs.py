@@ -1,15 +1,11 @@
 """experiments/_runs.py: a run is made once, the record waits for all of them, a second series stands beside the first."""
 
 import json
-import sys
 from functools import partial
-from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 import _record
 import _runs
+import pytest
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from vil_lite._files import whole
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "vision-lstm-step-by-step"
 READ_FIRST = """\
@@ -44,17 +46,15 @@ def make(folder: Path, path: Path, root: Path = ROOT) -> Path:
     """Pack the built book in `folder` and the rest into the zip file `path`; it is there whole or not at all."""
     if not (folder / "index.html").is_file():
         raise SystemExit(f"{folder} holds no built book: make book")
-    unfinished = path.with_suffix(".new")
     with tempfile.TemporaryDirectory() as made:
         wheel(root, Path(made))
         parts = {"html": folder, "wheels": Path(made), "student": root / "student"}
-        with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED) as archive:
+        with whole(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(f"{NAME}/READ-FIRST.txt", READ_FIRST)
             for name, source in parts.items():
                 for file in sorted(source.rglob("*")):
                     if file.is_file() and ".ipynb_checkpoints" not in file.parts:
                         archive.write(file, f"{NAME}/{name}/{file.relative_to(source).as_posix()}")
-    unfinished.replace(path)
     return path
 
 

@@ -23,6 +23,8 @@ from playwright.sync_api import sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject, NullObject, NumberObject
 
+from vil_lite._files import whole
+
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "vision-lstm-step-by-step.pdf"
 PAPER = {"format": "A4", "margin": dict.fromkeys(("top", "bottom", "left", "right"), "16mm")}
@@ -194,9 +196,8 @@ def make(folder: Path, root: Path = ROOT) -> Path:
     writer.add_metadata({"/Title": "Vision-LSTM, step by step", "/Author": "The vil-lite contributors"})
     writer.compress_identical_objects(remove_duplicates=True, remove_unreferenced=True)
     path = folder / NAME
-    unfinished = path.with_suffix(".new")
-    writer.write(unfinished)
-    unfinished.replace(path)
+    with whole(path, "wb") as file:
+        writer.write(file)
     return path
 
 

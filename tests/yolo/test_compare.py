@@ -164,12 +164,18 @@ def test_wrong_arguments_are_named(arguments, message):
         comparing.main(arguments)
 
 
-def test_bfloat16_on_a_cpu_is_part_of_the_budget(tiny, toy_data, tmp_path):
+def test_bfloat16_and_what_a_model_has_for_itself_are_part_of_the_budget(tiny, toy_data, tmp_path):
     budget = {"epochs": 1, "seeds": [0], "imgsz": 64, "batch": 8, "resamples": 5, "amp": "bf16"}
-    comparing.compare(tiny[:1], toy_data, tmp_path, **budget)
+    own = {tiny[0]: {"lr0": 1e-4, "imgsz": 96}}
+    comparing.compare(tiny[:1], toy_data, tmp_path, own=own, **budget)
     assert json.loads((tmp_path / "plan.json").read_text())["settings"]["amp"] == "bf16"
     arguments = (tmp_path / "runs" / "yolov8n-a-seed0" / "args.yaml").read_text()
     assert "amp: false" in arguments  # ultralytics refuses bf16 on a CPU: the cast is ours
+    assert "lr0: 0.0001" in arguments and "imgsz: 96" in arguments
+    with pytest.raises(ValueError, match=r"own of yolov8n-a: \{.*0.0001.*\} there, \{\} asked for"):
+        comparing.compare(tiny[:1], toy_data, tmp_path, **budget)
+    with pytest.raises(ValueError, match="own: yolov8n-c not among the models yolov8n-a"):
+        comparing.compare(tiny[:1], toy_data, tmp_path, own={"yolov8n-c": {}}, **budget)
 
 
 def test_two_lists_of_images_are_two_data_sets(toy_data, tmp_path):

@@ -70,13 +70,17 @@ def yaml_of(name):
     return f"{name}.yaml" if name in STOCK else control_yaml(name) if name in control_names() else model_yaml(name)
 
 
-def compare(models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, threads=1, resamples=300, **settings):
+def compare(
+    models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, threads=1, resamples=300, own=None, **settings
+):
     """Train every model with every seed, as far as that is not done yet, and return the comparison (also in its JSON file).
 
     models: names (see `yaml_of`), the first is the one that others are compared with.   data: path of a data.yaml.
     folder: where everything is kept.   epochs, seeds, imgsz, batch, threads: the budget, the same for all.
-    resamples: of the bootstrap.   settings: more arguments for ultralytics' train, such as pretrained="yolov8n.pt", from
-    which every model takes what fits, device=0, or amp="bf16", which also works on a CPU (see training.train_in_bfloat16).
+    resamples: of the bootstrap.   own: {model: {argument: value}}, what one model has for itself, such as the learning rate
+    that suits it, lr0, or larger images, imgsz; it precedes the budget.   settings: more arguments for ultralytics' train:
+    pretrained="yolov8n.pt", from which every model takes what fits, device=0, or amp="bf16", which also works on a CPU (see
+    training.train_in_bfloat16).
     Raises ValueError for unknown models and when folder holds runs of another budget, RuntimeError (with the end of its log)
     when a run fails.
     """
@@ -85,6 +89,9 @@ def compare(models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, 
         raise ValueError(f"models and seeds must name something, and nothing twice; got {models} and {seeds}")
     for name in models:
         yaml_of(name)
+    own = {_stem(name): changes for name, changes in (own or {}).items()}
+    if strangers := set(own) - set(map(_stem, models)):
+        raise ValueError(f"own: {', '.join(sorted(strangers))} not among the models {', '.join(map(_stem, models))}")
     budget = {
         "labels": _digest(data),
         "epochs": epochs,
@@ -92,8 +99,9 @@ def compare(models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, 
         "batch": batch,
         "threads": threads,
         "settings": settings,
+        **({"own": own} if own else {}),
     }
-    _claim(folder, budget)
+    _claim(folder, budget, map(_stem, models))
     data = str(Path(data).resolve())
     for seed in seeds:  # seed by seed: after each round all models have had the same
         for name in models:
@@ -115,23 +123,32 @@ def _digest(data):
     return digest.hexdigest()[:16]
 
 
-def _claim(folder, budget):
-    """Record the budget in folder, or compare it with the one that is there."""
+def _claim(folder, budget, names):
+    """Record the budget in folder, or compare it with the one that is there; a model without a run may get its own."""
     plan = folder / "plan.json"
-    if plan.is_file():
-        there = json.loads(plan.read_text())
-        other = [f"{k}: {there.get(k)!r} there, {v!r} asked for" for k, v in budget.items() if there.get(k) != v]
-        if other:
-            raise ValueError(
-                f"folder {folder} holds runs of another budget ({'; '.join(other)}): choose another folder"
-            )
-    else:
+    if not plan.is_file():
         (folder / "runs").mkdir(parents=True, exist_ok=True)
         _write(plan, budget)
+        return
+    there = json.loads(plan.read_text())
+    before, own = there.pop("own", {}), budget.pop("own", {})
+    other = [f"{k}: {there.get(k)!r} there, {v!r} asked for" for k, v in budget.items() if there.get(k) != v]
+    for name in names:
+        was, asked = before.get(name, {}), own.get(name, {})
+        if was != asked and any(folder.glob(f"{name}-seed*")) | any(folder.glob(f"runs/{name}-seed*")):
+            other.append(f"own of {name}: {was!r} there, {asked!r} asked for")
+    if other:
+        raise ValueError(f"folder {folder} holds runs of another budget ({'; '.join(other)}): choose another folder")
+    if not own.items() <= before.items():
+        _write(plan, {**there, "own": {**before, **own}})
+
+
+def _stem(name):
+    return Path(name).name.removesuffix(".yaml")
 
 
 def _label(name, seed):
-    return f"{Path(name).stem}-seed{seed}"
+    return f"{_stem(name)}-seed{seed}"
 
 
 def _result(folder, name, seed):
@@ -157,7 +174,8 @@ def _start(folder, name, seed, data, threads):
 
 def run(folder, name, seed, data):
     """Train one model with one seed, or go on where that stopped, then validate and measure it.  Called in a fresh process."""
-    folder, plan = Path(folder), {"data": data, **json.loads((Path(folder) / "plan.json").read_text())}
+    folder = Path(folder)
+    plan = {"data": data, **_plan_of(json.loads((folder / "plan.json").read_text()), name)}
     keep_freed_memory()
     torch_utils.NUM_THREADS = plan["threads"]  # ultralytics sets this many whenever it selects the CPU
     torch.set_num_threads(plan["threads"])
@@ -185,6 +203,13 @@ def run(folder, name, seed, data):
         "versions": _versions(),
     }
     _write(_result(folder, name, seed), {**where, **found, "cost": cost, "curves": _curves(place / "results.csv")})
+
+
+def _plan_of(plan, name):
+    """The budget of one model: what all have, and what it has for itself."""
+    own = plan.pop("own", {}).get(_stem(name), {})
+    settings = {**plan["settings"], **{k: v for k, v in own.items() if k not in plan}}
+    return {**plan, **{k: v for k, v in own.items() if k in plan}, "settings": settings}
 
 
 def _train(plan, place, name, seed, epoch, state, notes):
@@ -333,6 +358,7 @@ def _command(models, seeds, data, folder, resamples, labels, settings, **budget)
     """The line that does the same in a shell."""
     lists = {"models": ",".join(map(str, models)), "seeds": ",".join(map(str, seeds))}
     given = {**lists, "data": data, "folder": folder, "resamples": resamples, **budget, **settings}
+    given = {key: json.dumps(value) if isinstance(value, dict) else value for key, value in given.items()}
     return shlex.join(["python", "-m", "vil_lite.yolo", "compare", *(f"{key}={value}" for key, value in given.items())])
 
 

@@ -18,7 +18,6 @@ BOOK = Path(__file__).parents[2] / "book"
 EXERCISES = exercises()
 SEEDS = int(os.environ.get("VIL_SEEDS", "4"))
 SLOW = {
-    "2.4": 2,
     "2.5": 2,
     "3.4": 2,
     "4.5": 1,

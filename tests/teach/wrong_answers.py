@@ -17,16 +17,10 @@ def _new_c(a, c):
     return c / (1 + torch.exp(-f)) + torch.tanh(z) / (1 + torch.exp(-i))
 
 
-def _unstable_h(z, i, f):
-    """2.4 without a stabiliser in the forget gate."""
-    c = n = torch.zeros_like(z[0])
-    m, h, ms = torch.full_like(z[0], -torch.inf), [], []
-    for z_t, i_t, f_t in zip(z, i, f):
-        m = torch.maximum(logsigmoid(f_t) + m, i_t)
-        c, n = f_t.sigmoid() * c + torch.exp(i_t - m) * z_t, f_t.sigmoid() * n + torch.exp(i_t - m)
-        h.append(c / n)
-        ms.append(m)
-    return torch.stack(h), torch.stack(ms)
+def _never_fades(c1, n1, m1, c2, n2, m2, log_f):
+    """2.4 as if nothing were forgotten on the second half."""
+    m = torch.where(m1 > m2, m1, m2)
+    return (m1 - m).exp() * c1 + (m2 - m).exp() * c2, (m1 - m).exp() * n1 + (m2 - m).exp() * n2, m
 
 
 def _floor_of_one(k, z, i, f):
@@ -327,7 +321,7 @@ WRONG = {
         "loudness": (lambda n, share: math.log(share) - math.log(1 - share), "others are forgotten"),
         "deaf_for": (lambda loudness, f: math.log(math.exp(-loudness)) / math.log(f), "faded to weight 1"),
         "loudest": (lambda dtype: 88.72, "float32 for every type"),
-        "stabilised_cell": (_unstable_h, "scaled by f alone"),
+        "join": (_never_fades, "first memory does not fade"),
         "floored_cell": (_floor_of_one, "1 in true units"),
     },
     "ch03": {
@@ -340,7 +334,7 @@ WRONG = {
     "ch04": {
         "log_decay": (_every_gate_from_s_on, "own forget gate is counted"),
         "half_life": (lambda bias: -1 / torch.log(torch.sigmoid(bias)), "1/e = 0.37"),
-        "stabilise": (lambda L: ((L - L.max(-1, keepdim=True)[0]).exp(), L.max(-1)[0]), "floor at 0 is missing"),
+        "dies": (lambda i, f: torch.exp(-i).isinf(), "a quiet gate is not enough"),
         "parallel_from": (_asks_without_scale, "asks the memory is not divided"),
         "agree": (lambda form, reference: _agree_on(form, reference, S=20), "older than 40"),
         "longest": (lambda budget, b, h, n: math.isqrt(budget // (4 * b * h)), "count `matrices`"),
@@ -359,7 +353,7 @@ WRONG = {
         ),
         "exponents": (lambda i, f: (w := i - logsigmoid(f).cumsum(-1), -w.cummax(-1).values), "floor is missing"),
         "carry": (_carried_from_nothing, "first state is missing"),
-        "best_chunk": (lambda d, a, b, w: d * math.sqrt(4 * w / (2 * a * d)), r"5 L\) cost as well"),
+        "best_chunk": (lambda d, a, b, m: d * math.sqrt(4 * m / (2 * a * d)), r"5 L\) cost as well"),
     },
     "ch05b": {
         "by_convolution": (

@@ -9,9 +9,9 @@ from ._base import CheckFailed, attempt, exercise, expect
 # ---------------------------------------------------------------- 1.1
 
 
-def cell_step(a, c, *, order=(0, 1, 2, 3), gate=torch.sigmoid, candidate=torch.tanh, squash=torch.tanh, old=False):
-    """One step of an LSTM cell.  a: (4 H,) pre-activations in torch's order i, f, z, o; c: (H,) -> h, c."""
-    i, f, z, o = (a.chunk(4)[n] for n in order)
+def cell_step(pre, c, *, order=(0, 1, 2, 3), gate=torch.sigmoid, candidate=torch.tanh, squash=torch.tanh, old=False):
+    """One step of an LSTM cell.  pre: (4 units,) pre-activations in torch's order i, f, z, o; c: (units,)."""
+    i, f, z, o = (pre.chunk(4)[n] for n in order)
     new = gate(f) * c + gate(i) * candidate(z)
     return gate(o) * squash(c if old else new), new
 
@@ -54,8 +54,8 @@ def _kept(a, c, keep):
     },
 )
 def check_cell_step(rng):
-    H = rng.size(2, 6)
-    return {"a": 2 * rng.normal(4 * H), "c": 2 * rng.normal(H)}
+    units = rng.size(2, 6)
+    return {"pre": 2 * rng.normal(4 * units), "c": 2 * rng.normal(units)}
 
 
 # ---------------------------------------------------------------- 1.2
@@ -95,7 +95,7 @@ def _next(f):
 )
 def check_shares(rng):
     S = rng.size(4, 8)
-    return {"i": rng.uniform(0.2, 1, S), "f": rng.uniform(0.3, 0.95, S)}
+    return {"write": rng.uniform(0.2, 1, S), "forget": rng.uniform(0.3, 0.95, S)}
 
 
 # ---------------------------------------------------------------- 1.3
@@ -225,7 +225,7 @@ def check_parity_gates(rng, student):
         if not isinstance(out, (tuple, list, torch.Tensor, np.ndarray)) or len(out) != 3:
             raise CheckFailed("three values are wanted: i, f, z")
         i, f, z = (torch.as_tensor(part).float().expand(B) for part in out)
-        for name, gate in (("i", i), ("f", f)):
+        for name, gate in (("write", i), ("forget", f)):
             inside = ((gate >= 0) & (gate <= 1)).all()
             expect(inside, f"the gate {name} leaves [0, 1]; no sigmoid can do that")
         new = f * c + i * z

@@ -10,9 +10,9 @@ from ._base import attempt, exercise, expect, expect_gradients
 # ---------------------------------------------------------------- 2.1
 
 
-def loudness(n, share):
-    """The pre-activation with which one token holds `share` of a memory beside n tokens of weight 1."""
-    return math.log(n * share / (1 - share))
+def loudness(N, share):
+    """The pre-activation with which one token holds `share` of a memory beside N tokens of weight 1."""
+    return math.log(N * share / (1 - share))
 
 
 @exercise(
@@ -21,25 +21,25 @@ def loudness(n, share):
     loudness,
     mistakes={
         "this is the weight; the pre-activation is its logarithm": lambda n, p: n * p / (1 - p),
-        "the others are forgotten: all n of them have weight 1": lambda n, p: math.log(p / (1 - p)),
-        "the newcomer's own weight is part of the sum: share = w / (w + n)": lambda n, p: math.log(n * p),
+        "the others are forgotten: all N of them have weight 1": lambda n, p: math.log(p / (1 - p)),
+        "the newcomer's own weight is part of the sum: share = w / (w + N)": lambda n, p: math.log(n * p),
         "share and rest are exchanged": lambda n, p: math.log(n * (1 - p) / p),
         "the sign is wrong: a louder token has a larger pre-activation": lambda n, p: -loudness(n, p),
         "the logarithm is to base 10; the gate is e to the power of i": lambda n, p: math.log10(n * p / (1 - p)),
         "the logarithm is to base 2; the gate is e to the power of i": lambda n, p: math.log2(n * p / (1 - p)),
-        "n counts the others, the newcomer comes on top": lambda n, p: math.log((n - 1) * p / (1 - p)),
+        "N counts the others, the newcomer comes on top": lambda n, p: math.log((n - 1) * p / (1 - p)),
     },
 )
 def check_loudness(rng):
-    return {"n": rng.size(5, 200), "share": rng.uniform(0.55, 0.98).item()}
+    return {"N": rng.size(5, 200), "share": rng.uniform(0.55, 0.98).item()}
 
 
 # ---------------------------------------------------------------- 2.2
 
 
-def deaf_for(loudness, f):
-    """n such that e^loudness f^n = 1 + f + ... + f^(n-1): the shout against all later tokens, each of weight 1."""
-    return math.log(1 + math.exp(loudness) * (1 - f)) / -math.log(f)
+def deaf_for(loudness, forget):
+    """N such that e^loudness f^N = 1 + f + ... + f^(N-1): the shout against all later tokens, each of weight 1."""
+    return math.log(1 + math.exp(loudness) * (1 - forget)) / -math.log(forget)
 
 
 @exercise(
@@ -50,29 +50,29 @@ def deaf_for(loudness, f):
         "this is when the shout has faded to weight 1; together the later tokens weigh more than the newest of them": (
             lambda x, f: x / -math.log(f)
         ),
-        "the later tokens fade, too: n of them weigh (1 - f^n) / (1 - f), not n": lambda x, f: _falls_to_zero(
+        "the later tokens fade, too: N of them weigh (1 - f^N) / (1 - f), not N": lambda x, f: _falls_to_zero(
             lambda n: math.exp(x) * f**n - n
         ),
-        "there are only n later tokens; 1 / (1 - f) is the weight of endlessly many": lambda x, f: (
+        "there are only N later tokens; 1 / (1 - f) is the weight of endlessly many": lambda x, f: (
             math.log(math.exp(-x) / (1 - f)) / math.log(f)
         ),
-        "one later token too many is counted: after n of them the sum ends with f^(n-1)": lambda x, f: (
+        "one later token too many is counted: after N of them the sum ends with f^(N-1)": lambda x, f: (
             math.log(f + math.exp(x) * (1 - f)) / -math.log(f)
         ),
         "the weight of the shout is e^loudness, not its pre-activation": lambda x, f: (
             math.log(1 + x * (1 - f)) / -math.log(f)
         ),
-        "this is f^n, what is left of a weight after n tokens; take its logarithm to the base f": lambda x, f: (
+        "this is f^N, what is left of a weight after N tokens; take its logarithm to the base f": lambda x, f: (
             1 / (1 + math.exp(x) * (1 - f))
         ),
         "the sign is wrong: log f is negative": lambda x, f: -deaf_for(x, f),
-        "the logarithm of f^n is n log f: divide by log f": lambda x, f: math.log(1 + math.exp(x) * (1 - f)),
+        "the logarithm of f^N is N log f: divide by log f": lambda x, f: math.log(1 + math.exp(x) * (1 - f)),
     },
 )
 def check_deaf_for(rng):
     if rng.case == 0:  # a soft shout that is soon forgotten: here each term of the sum counts
-        return {"loudness": rng.uniform(3, 4).item(), "f": rng.uniform(0.4, 0.6).item()}
-    return {"loudness": rng.uniform(3, 9).item(), "f": rng.uniform(0.4, 0.95).item()}
+        return {"loudness": rng.uniform(3, 4).item(), "forget": rng.uniform(0.4, 0.6).item()}
+    return {"loudness": rng.uniform(3, 9).item(), "forget": rng.uniform(0.4, 0.95).item()}
 
 
 def _falls_to_zero(function, low=0.0, high=1e6):
@@ -115,76 +115,99 @@ def check_loudest(rng):
 # ---------------------------------------------------------------- 2.4
 
 
-def stabilised_cell(
-    z,
-    i,
-    f,
+def join(
+    c1,
+    n1,
+    m1,
+    c2,
+    n2,
+    m2,
+    log_f,
     *,
-    maximum=lambda log_f, m, i: torch.maximum(log_f + m, i),
-    log_keep=logsigmoid,
-    forget=lambda log_f, m, m_t: torch.exp(log_f + m - m_t),
-    write=lambda i, m, m_t: torch.exp(i - m_t),
-    write_n=None,
-    first=-torch.inf,
+    maximum=lambda m1, m2, log_f: torch.maximum(log_f + m1, m2),
+    first=lambda m1, m, log_f: torch.exp(log_f + m1 - m),
+    second=lambda m2, m, log_f: torch.exp(m2 - m),
+    of_n=None,
 ):
-    """The same cell with the running maximum m.  z, i, f: (S, ...) -> h, m (S, ...)."""
-    c = n = torch.zeros_like(z[0])
-    m, h, ms = torch.full_like(z[0], first), [], []
-    for z_t, i_t, f_t in zip(z, i, f):
-        log_f = log_keep(f_t)
-        m_t = maximum(log_f, m, i_t)
-        kept, gate = forget(log_f, m, m_t), write(i_t, m, m_t)
-        c, n, m = kept * c + gate * z_t, kept * n + (write_n(i_t) if write_n else gate), m_t
-        h.append(c / n)
-        ms.append(m)
-    return torch.stack(h), torch.stack(ms)
+    """The stored memory of two stretches, one after the other, from that of each.  All of one shape -> c, n, m."""
+    m = maximum(m1, m2, log_f)
+    a, b = first(m1, m, log_f), second(m2, m, log_f)
+    a_n, b_n = (a, b) if of_n is None else of_n(a, b)
+    return a * c1 + b * c2, a_n * n1 + b_n * n2, m
+
+
+def _in_true_units(c1, n1, m1, c2, n2, m2, log_f):
+    m = torch.maximum(log_f + m1, m2)
+    c, n = (log_f.exp() * m1.exp() * x1 + m2.exp() * x2 for x1, x2 in ((c1, c2), (n1, n2)))
+    return c / m.exp(), n / m.exp(), m
 
 
 @exercise(
     "2.4",
-    "the stabilised cell",
-    stabilised_cell,
-    outputs=("h", "m"),
-    cases=6,
+    "two memories put together",
+    join,
+    outputs=("c", "n", "m"),
+    rtol=1e-3,
     mistakes={
-        "m never falls: the old maximum has to fade with the forget gate, log f + m": {
-            "maximum": lambda log_f, m, i: torch.maximum(m, i),
-            "first": -1e30,
+        "the first memory does not fade: every forget gate of the second stretch acts on it": {
+            "maximum": lambda m1, m2, log_f: torch.maximum(m1, m2),
+            "first": lambda m1, m, log_f: torch.exp(m1 - m),
+        },
+        "the factors suit this m, but it is not the smallest safe one: the old maximum fades with its memory, log f + m": {
+            "maximum": lambda m1, m2, log_f: torch.maximum(m1, m2)
+        },
+        "this m is safe, but not the smallest: the larger of the two is enough, not the logarithm of their sum": {
+            "maximum": lambda m1, m2, log_f: torch.logaddexp(log_f + m1, m2)
         },
         "m is kept at 0 or above; that is right with a floor in the denominator (later in this chapter), not here": {
-            "maximum": lambda log_f, m, i: torch.maximum(log_f + m, i).clamp(min=0)
+            "maximum": lambda m1, m2, log_f: torch.maximum(log_f + m1, m2).clamp(min=0)
         },
-        "the old memory is scaled by f alone; it was stored in units of the old m: exp(log f + m_old - m_new)": {
-            "forget": lambda log_f, m, m_t: log_f.exp()
+        "m is the second memory's alone; where the first is the louder one, its factor exceeds 1": {
+            "maximum": lambda m1, m2, log_f: m2
         },
-        "the maximum takes f itself; it needs log sigmoid(f)": {"log_keep": lambda f: f},
-        "the maximum takes sigmoid(f); it needs its logarithm": {"log_keep": torch.sigmoid},
-        "the normaliser is not stabilised: it sums exp(i - m), with the same factors as c": {"write_n": torch.exp},
-        "the gates are not stabilised: subtract m in both exponents": {
-            "forget": lambda log_f, m, m_t: log_f.exp(),
-            "write": lambda i, m, m_t: i.exp(),
+        "the two are added as they are stored, but each has a unit of its own": {
+            "first": lambda m1, m, log_f: torch.ones_like(m),
+            "second": lambda m2, m, log_f: torch.ones_like(m),
         },
-        "the new token is scaled by the old m; take the new one": {
-            "write": lambda i, m, m_t: torch.exp(i - m),
-            "first": 0.0,
+        "the first memory fades, but both keep their old units: what is stored times exp(m_old - m) is in the new one": {
+            "first": lambda m1, m, log_f: log_f.exp(),
+            "second": lambda m2, m, log_f: torch.ones_like(m),
         },
-        "m is the input gate alone; a loud memory has to count as well": {"maximum": lambda log_f, m, i: i},
-        "m grows by a sum; it is a maximum": {"maximum": lambda log_f, m, i: log_f + m + i, "first": 0.0},
-        "the memory starts at m = 0, as if something of weight 1 were stored; nothing is: m starts at minus infinity": {
-            "first": 0.0
+        "the second memory fades, too: its own forget gates have acted on it already": {
+            "second": lambda m2, m, log_f: torch.exp(log_f + m2 - m)
         },
-        "the order is h, m": lambda *x: stabilised_cell(*x)[::-1],
-        "the values are right, but no gradient comes back": lambda *x: tuple(y.detach() for y in stabilised_cell(*x)),
+        "the forget gates of the second stretch act on the first memory, not on the second": {
+            "maximum": lambda m1, m2, log_f: torch.maximum(m1, log_f + m2),
+            "first": lambda m1, m, log_f: torch.exp(m1 - m),
+            "second": lambda m2, m, log_f: torch.exp(log_f + m2 - m),
+        },
+        "the factors are upside down: from the old unit to the new one it is exp(m_old - m_new)": {
+            "first": lambda m1, m, log_f: torch.exp(log_f + m - m1),
+            "second": lambda m2, m, log_f: torch.exp(m - m2),
+        },
+        "the normalisers are added as they are; n is stored in the same units as c": {
+            "of_n": lambda a, b: (torch.ones_like(a), torch.ones_like(b))
+        },
+        "log_f is a logarithm already; there is no sigmoid left to take": lambda *x: join(*x[:-1], logsigmoid(x[-1])),
+        "on the way both are put into true units, and those overflow; subtract in the exponent": _in_true_units,
+        "the order is c, n, m": lambda *x: (join(*x)[2], *join(*x)[:2]),
+        "the values are right, but no gradient comes back": lambda *x: tuple(y.detach() for y in join(*x)),
     },
 )
-def check_stabilised_cell(rng, student):
-    shape, loud = (rng.size(5, 9), *rng.turn([(), (3,)])), rng.turn([3, 3, 300, 300])
-    i = loud * rng.normal(*shape)
-    i[0] = -1 - i[0].abs()  # below 0 at first; then a quiet token, after which m fades; then a loud one
-    i[1], i[2] = i[0] - 6, i[2].abs() + loud / 2
-    inputs = {"z": rng.normal(*shape), "i": i, "f": rng.normal(*shape)}
+def check_join(rng, student):
+    # m of both and log f: the second is louder; the first is, in spite of fading; only before fading; far above and
+    # below what a number can hold
+    rows = [(-4.0, -1.0, -0.5), (3.0, -2.0, -1.5), (1.0, -1.0, -4.0), (300.0, 299.0, -0.7), (-301.0, -300.0, -0.2)]
+    m1, m2, log_f = (torch.tensor(x) + 0.2 * rng.normal(5) for x in zip(*rows))
+    c1, c2 = rng.normal(2, 5)
+    n1, n2 = rng.uniform(0.5, 2, 2, 5)
+    inputs = dict(zip(("c1", "n1", "m1", "c2", "n2", "m2", "log_f"), (c1, n1, m1, c2, n2, m2, log_f)))
+    if rng.case % 2:
+        inputs = {name: torch.stack([x, x.flip(0)]) for name, x in inputs.items()}
     yield inputs
-    expect_gradients(student, stabilised_cell, inputs)
+    nothing = torch.zeros_like(inputs["c1"])
+    yield {**inputs, "c1": nothing, "n1": nothing, "m1": nothing - torch.inf}  # an empty memory before the first token
+    expect_gradients(student, join, inputs)
 
 
 # ---------------------------------------------------------------- 2.5

@@ -97,56 +97,66 @@ def check_half_life(rng):
 # ---------------------------------------------------------------- 4.3
 
 
-def stabilise(
-    log_D,
-    *,
-    m_of=lambda L: L.amax(-1).clamp(min=0),
-    subtract=lambda L, m: L - m[..., None],
-    weigh=torch.exp,
-):
+def stabilise(log_D):
     """m_t = max(max_s log D_ts, 0) and D' = exp(log D - m), one m for each row."""
-    m = m_of(log_D)
-    return weigh(subtract(log_D, m)), m
+    m = log_D.amax(-1).clamp(min=0)
+    return torch.exp(log_D - m[..., None]), m
+
+
+_END = math.log(torch.finfo(torch.float32).max)
+
+
+def dies(i, f, *, end=_END, m_of=lambda log_D: log_D.amax(-1), **decay):
+    """In which rows does the paper's floor exp(-m_t), m_t = max_s log D_ts, overflow float32?  i, f (..., S) -> bool."""
+    return m_of(log_decay(i, f, **decay)) < -end
 
 
 @exercise(
     "4.3",
-    "a stabiliser for each row",
-    stabilise,
-    outputs=("D", "m"),
+    "the rows that die",
+    dies,
     mistakes={
-        "the floor at 0 is missing: m_t = max(row's maximum, 0)": {"m_of": lambda L: L.amax(-1)},
-        "m is cut from above; the 0 belongs inside the maximum, so that m_t >= 0": {
-            "m_of": lambda L: L.amax(-1).clamp(max=0)
+        "a quiet gate is not enough: a louder token before it, as far as it has not faded, holds m_t up": {
+            "m_of": lambda log_D: log_D.diagonal(dim1=-2, dim2=-1)
         },
-        "one m for the whole matrix: a loud token silences every row; take the maximum of each row": {
-            "m_of": lambda L: L.amax((-2, -1)).clamp(min=0)[..., None].expand(L.shape[:-1])
+        "what was written before fades: the largest i so far is not yet m_t": lambda i, f: i.cummax(-1).values < -_END,
+        "a token's own gate is in its row, too: s = t belongs to the maximum": {"mask": -1},
+        "this is where the smallest weight of a row ends; the floor follows the largest": {
+            "m_of": lambda log_D: log_D.masked_fill(log_D.isneginf(), torch.inf).amin(-1)
         },
-        "the maximum runs down the columns; a row is one token's reading, so it runs along s, the last axis": {
-            "m_of": lambda L: L.amax(-2).clamp(min=0)
+        "the weights of a row are added up; m_t is the largest of them": {"m_of": lambda log_D: log_D.logsumexp(-1)},
+        "float32 ends above at e^88.7; e^87.3 is where it underflows, the other end": {
+            "end": -math.log(torch.finfo(torch.float32).tiny)
         },
-        "m_t is subtracted from column t; it belongs to row t: m[..., :, None]": {
-            "subtract": lambda L, m: L - m[..., None, :]
-        },
-        "m is right, and then not subtracted": {"subtract": lambda L, m: L},
-        "this is log D - m: take the exponential": {"weigh": lambda x: x},
-        "each row is divided by its sum (a softmax); dividing by its largest weight, exp(m), is what is wanted": lambda L: (
-            L.softmax(-1),
-            stabilise(L)[1],
-        ),
-        "m has an axis too many: one number for each row, (..., S)": lambda L: (
-            stabilise(L)[0],
-            stabilise(L)[1][..., None],
-        ),
-        "the order is D, m": lambda L: stabilise(L)[::-1],
+        "this is the end of float16; the question is about float32": {"end": math.log(torch.finfo(torch.float16).max)},
+        "the pre-activation has to pass through log sigmoid before it is summed": {"log_gate": lambda f: f},
+        "the token's own forget gate is counted too: what is written at s is first forgotten at s + 1": {"own": True},
+        "the mask is missing: a later, louder token does not help a row that has not seen it": {"mask": 10**6},
+        "turned round: these are the rows that live": lambda i, f: ~dies(i, f),
+        "one answer for each row is wanted, not one for the sequence": lambda i, f: dies(i, f).any(-1),
     },
 )
-def check_stabilise(rng):
-    shape = *rng.turn([(), (2,), (2, 3)]), rng.size(5, 8)
-    i, f = 2 * rng.normal(*shape), rng.normal(*shape)
-    i[..., 0] = -rng.uniform(3, 150, *shape[:-1])  # the first row lies below 0, the last far above
-    i[..., -1] = rng.uniform(20, 150, *shape[:-1])
-    return {"log_D": log_decay(i, f)}
+def check_dies(rng):
+    # One line a token: quiet from the first; close to the end; faded beyond it; loud; quiet beside something loud; after
+    # a closed gate; two that are dead each and would live if added up; quiet before something loud; a gate of its own.
+    rows = [
+        (-120.0, 1.0),
+        (-88.0, 2.0),
+        (-200.0, -3.0),
+        (5.0, 0.0),
+        (-130.0, 4.0),
+        (-130.0, -100.0),
+        (-89.1, 3.0),
+        (-89.1, 20.0),
+        (-140.0, -6.0),
+        (-30.0, 1.0),
+        (-150.0, -70.0),
+        (-87.8, -1.5),
+    ]
+    i, f = (torch.tensor(x) for x in zip(*rows))
+    shape = *rng.turn([(), (2,), (2, 3)]), len(rows)
+    wobble = rng.uniform(-0.1, 0.1, *shape)
+    return {"i": i + wobble, "f": f + 0.1 * rng.uniform(-1, 1, *shape)}
 
 
 # ---------------------------------------------------------------- 4.4

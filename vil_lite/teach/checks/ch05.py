@@ -277,8 +277,8 @@ def check_exponents(rng, student):
 
 
 def carry(added, decay, first, *, log_W=lambda total: total[..., None, :] - total[..., :, None], mask="before"):
-    """The state before each chunk (H, K, X) and after the last (H, X), by one matrix product."""
-    total = pad(decay.cumsum(-1), (1, 0))  # entry k: how much c has risen before chunk k
+    """The state before each chunk (H, J, X) and after the last (H, X), by one matrix product."""
+    total = pad(decay.cumsum(-1), (1, 0))  # entry j: how much mu has risen before chunk j
     past = torch.ones(total.shape[-1], total.shape[-1], dtype=torch.bool).tril()
     W = torch.exp(log_W(total).masked_fill(~past, -torch.inf) if mask == "before" else log_W(total))
     W = torch.where(past, W, 0.0) if mask == "after" else W
@@ -288,10 +288,10 @@ def carry(added, decay, first, *, log_W=lambda total: total[..., None, :] - tota
 
 def _by_steps(added, decay, first, shift=0, start=1, sign=-1, after=False, own=False):
     """By a loop, with its pieces exchangeable."""
-    state, starts, K = start * first, [], added.shape[1]
-    for k in range(K):
-        kept = torch.exp(sign * decay[:, min(max(k + shift, 0), K - 1)])[:, None]
-        new = kept * (state + added[:, k]) if own else kept * state + added[:, k]
+    state, starts, J = start * first, [], added.shape[1]
+    for j in range(J):
+        kept = torch.exp(sign * decay[:, min(max(j + shift, 0), J - 1)])[:, None]
+        new = kept * (state + added[:, j]) if own else kept * state + added[:, j]
         starts.append(new if after else state)
         state = new
     return torch.stack(starts, 1), state
@@ -335,14 +335,14 @@ _A_LOOP_OF_CHUNKS = "the numbers are right, but there is a loop"
     },
 )
 def check_carry(rng, student):
-    H, K, X = rng.size(1, 3), rng.size(4, 7), rng.size(2, 6)
+    H, J, X = rng.size(1, 3), rng.size(4, 7), rng.size(2, 6)
     long = rng.turn([0, 40])  # chunks after which exp(-decay) is nothing, and exp(decay) of three infinite
-    decay = rng.uniform(0.1, 1.5, H, K) + long
-    inputs = {"added": rng.normal(H, K, X), "decay": decay, "first": rng.normal(H, X)}
+    decay = rng.uniform(0.1, 1.5, H, J) + long
+    inputs = {"added": rng.normal(H, J, X), "decay": decay, "first": rng.normal(H, X)}
     yield inputs
     expect_gradients(student, carry, inputs)
     few, many = (
-        watched(student, rng.normal(1, K, 3), rng.uniform(0, 1, 1, K), rng.normal(1, 3)).operations for K in (3, 30)
+        watched(student, rng.normal(1, J, 3), rng.uniform(0, 1, 1, J), rng.normal(1, 3)).operations for J in (3, 30)
     )
     expect(many <= few + 3, _A_LOOP_OF_CHUNKS, f": {few} operations for 3 chunks, {many} for 30")
 
@@ -350,17 +350,18 @@ def check_carry(rng, student):
 # ---------------------------------------------------------------- 5.6
 
 
-def best_chunk(d, a, b, w):
-    """The L that makes cost(L, d, a, b, w) least."""
-    return d * math.sqrt(4 * w / (2 * a * d + 5 * b))
+def best_chunk(d, product, block, memory):
+    """The L that makes cost(L, d, product, block, memory) least."""
+    return d * math.sqrt(4 * memory / (2 * product * d + 5 * block))
 
 
-def cost(L, d, a, b, w):
-    """The cost model: nanoseconds a token and head at chunk length L, a (2 L d + 2 d²) + b (5 L + 6 d) + 4 w d² / L.
+def cost(L, d, product, block, memory):
+    """The cost model: nanoseconds a token and head at chunk length L.
 
-    a: one multiply-add.  b: one number in a pass over blocks or rows.  w: one number in a pass over memories.
+    The prices in nanoseconds: product, of one multiply-add; block, of one number in a pass over blocks or rows; memory,
+    of one number in a pass over memories.
     """
-    return a * (2 * L * d + 2 * d * d) + b * (5 * L + 6 * d) + w * 4 * d * d / L
+    return product * (2 * L * d + 2 * d * d) + block * (5 * L + 6 * d) + memory * 4 * d * d / L
 
 
 @exercise(
@@ -372,13 +373,13 @@ def cost(L, d, a, b, w):
     atol=0.6,  # a search over whole numbers is welcome too
     mistakes={
         "the square root is missing: the derivative has L² below the fraction line": lambda *a: best_chunk(*a) ** 2,
-        "the products inside the chunks (2 L d) cost as well": lambda d, a, b, w: best_chunk(d, 0, b, w),
-        "the passes over the L x L blocks (5 L) cost as well": lambda d, a, b, w: best_chunk(d, a, 0, w),
-        "the memories are priced w, the blocks b": lambda d, a, b, w: best_chunk(d, a, w, b),
-        "the prices of products and blocks are exchanged": lambda d, a, b, w: best_chunk(d, b, a, w),
-        "a memory has d² numbers, not d": lambda d, a, b, w: best_chunk(d, a, b, w) / math.sqrt(d),
-        "what does not depend on L (2 d², 6 d) does not move the minimum: its derivative is 0": lambda d, a, b, w: (
-            d * math.sqrt(4 * w / (2 * a * d + 5 * b + 2 * a * d * d + 6 * b * d))
+        "the products inside the chunks (2 L d) cost as well": lambda d, p, b, m: best_chunk(d, 0, b, m),
+        "the passes over the L x L blocks (5 L) cost as well": lambda d, p, b, m: best_chunk(d, p, 0, m),
+        "the prices of blocks and memories are exchanged": lambda d, p, b, m: best_chunk(d, p, m, b),
+        "the prices of products and blocks are exchanged": lambda d, p, b, m: best_chunk(d, b, p, m),
+        "a memory has d² numbers, not d": lambda d, p, b, m: best_chunk(d, p, b, m) / math.sqrt(d),
+        "what does not depend on L (2 d², 6 d) does not move the minimum: its derivative is 0": lambda d, p, b, m: (
+            d * math.sqrt(4 * m / (2 * p * d + 5 * b + 2 * p * d * d + 6 * b * d))
         ),
         "this is the cost at the best L, not L": lambda *prices: cost(best_chunk(*prices), *prices),
         "this is the longest chunk that was tried: look for the least cost, not the largest": lambda *prices: max(
@@ -387,7 +388,7 @@ def cost(L, d, a, b, w):
     },
 )
 def check_best_chunk(rng):
-    prices = {"a": rng.uniform(0.01, 0.03), "b": rng.uniform(0.2, 0.6), "w": rng.uniform(0.6, 2)}
+    prices = {"product": rng.uniform(0.01, 0.03), "block": rng.uniform(0.2, 0.6), "memory": rng.uniform(0.6, 2)}
     prices = {name: float(price) for name, price in prices.items()}
-    cheap = {"a": 0.001, "b": 0.6, "w": 8.0}  # products that cost next to nothing: other parts decide
+    cheap = {"product": 0.001, "block": 0.6, "memory": 8.0}  # products that cost next to nothing: other parts decide
     return rng.turn([{"d": 32, **prices}, {"d": 128, **prices}, {"d": 96, **prices}, {"d": 64, **cheap}])

@@ -191,34 +191,34 @@ def _tokens(rng, S, d, dv):
 # ---------------------------------------------------------------- 5b.4
 
 
-def mirrors(m, *, angle=lambda m: math.pi / m, length=1.0):
-    """Two keys of length 1 whose reflections, one after the other, rotate by 2 pi / m."""
-    second = torch.tensor([math.cos(angle(m)), math.sin(angle(m))], dtype=torch.float64)
+def mirrors(p, *, angle=lambda p: math.pi / p, length=1.0):
+    """Two keys of length 1 whose reflections, one after the other, rotate by 2 pi / p."""
+    second = torch.tensor([math.cos(angle(p)), math.sin(angle(p))], dtype=torch.float64)
     return torch.tensor([1.0, 0.0], dtype=torch.float64), length * second
 
 
-def _turn(function, m):
+def _turn(function, p):
     """What does not depend on where the first mirror stands: both lengths, and the matrix's mean factor and area."""
-    first, second = (torch.as_tensor(key).double() for key in function(m))
+    first, second = (torch.as_tensor(key).double() for key in function(p))
     A, B = (torch.eye(2).double() - 2 * torch.outer(key, key) for key in (first, second))
     return first.norm(), second.norm(), (B @ A).trace() / 2, torch.linalg.det(B @ A)
 
 
 @exercise(
     "5b.4",
-    "two mirrors that count modulo m",
+    "two mirrors that count modulo p",
     mirrors,
     outputs=("the length of the first key", "the length of the second key", "the cosine of the rotation", "its area"),
     through=_turn,
     mistakes={
-        "two mirrors that meet at an angle rotate by twice that angle": {"angle": lambda m: 2 * math.pi / m},
-        "the rotation is half as far as it should be: a full turn is 2 pi": {"angle": lambda m: math.pi / m / 2},
-        "both mirrors are the same: two reflections cancel": {"angle": lambda m: 0.0},
+        "two mirrors that meet at an angle rotate by twice that angle": {"angle": lambda p: 2 * math.pi / p},
+        "the rotation is half as far as it should be: a full turn is 2 pi": {"angle": lambda p: math.pi / p / 2},
+        "both mirrors are the same: two reflections cancel": {"angle": lambda p: 0.0},
         "a key must have length 1, or it is no reflection": {"length": 1.5},
     },
 )
 def check_mirrors(rng):
-    return {"m": rng.turn([2, 5, 4, 7, 6])}
+    return {"p": rng.turn([2, 5, 4, 7, 6])}
 
 
 # ---------------------------------------------------------------- 5b.5

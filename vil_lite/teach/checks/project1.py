@@ -278,7 +278,7 @@ def check_chunkwise(rng, student):
 
 
 def shift_needed(loudest, error):
-    """B such that exp(B) sigmoid(x - B) is exp(x) but for a relative error, for every x up to loudest."""
+    """The shift such that exp(shift) sigmoid(x - shift) is exp(x) but for a relative error, for every x up to loudest."""
     return loudest + math.log((1 - error) / error)
 
 
@@ -293,10 +293,10 @@ def shift_needed(loudest, error):
         "the loudest token is left out: at x = loudest the sigmoid must not bend yet": lambda x, e: math.log(
             (1 - e) / e
         ),
-        "at x = B the error is already one half: go further": lambda x, e: x,
+        "at x = δ the error is already one half: go further": lambda x, e: x,
         "the logarithm is to base 10; the gate is e to the power of x": lambda x, e: x + math.log10((1 - e) / e),
         "the error is a weight here; take its logarithm": lambda x, e: x + (1 - e) / e,
-        "the error is sigmoid(x - B), not exp(x - B): 1 - e is missing in the logarithm": lambda x, e: x - math.log(e),
+        "the error is sigmoid(x - δ), not exp(x - δ): 1 - e is missing in the logarithm": lambda x, e: x - math.log(e),
     },
 )
 def check_shift_needed(rng):

@@ -45,16 +45,16 @@ CHUNKS_PER_PRODUCT = 64
 def carry(added: Tensor, log2_keep: Tensor, first: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Sum what chunks added, decayed to the start of each chunk.
 
-    added (B, H, K, X)  log2_keep (B, H, K, 1), the chapter's -r_j in doublings  first (B, H, X); None stands for zeros.
-    Returns the state at the start of each chunk (B, H, K, X), in dtype, and the state after the last (B, H, X).
+    added (B, H, J, X)  log2_keep (B, H, J, 1), the chapter's -rho_j in doublings  first (B, H, X); None stands for zeros.
+    Returns the state at the start of each chunk (B, H, J, X), in dtype, and the state after the last (B, H, X).
     On a CPU one multiply-add per chunk is cheapest.  Elsewhere one matrix product per CHUNKS_PER_PRODUCT chunks, in graphs
-    for export or for any K one over all:  state_j = 2^before_j first + sum_{l<j} 2^(before_j - total_l) added_l,
+    for export or for any J one over all:  state_j = 2^before_j first + sum_{l<j} 2^(before_j - total_l) added_l,
     where total_l is the sum of log2_keep up to chunk l, and before_j = total_{j-1}.
     """
-    K = added.shape[2]
+    J = added.shape[2]
     keep = power_of_two(log2_keep)
     starts = []
-    loop = not exporting() and (known(K % 2 == 0) or known(K % 2 == 1))  # a graph for any K knows neither
+    loop = not exporting() and (known(J % 2 == 0) or known(J % 2 == 1))  # a graph for any J knows neither
     if loop and added.device.type == "cpu" and added.shape[-1] > 1024:
         first = torch.zeros_like(added[:, :, 0]) if first is None else first
         for new, decay in zip(added.unbind(2), keep.unbind(2), strict=True):
@@ -62,7 +62,7 @@ def carry(added: Tensor, log2_keep: Tensor, first: Tensor | None, dtype: torch.d
             first = torch.addcmul(new, decay, first)
         return torch.stack(starts, dim=2), first
     parts: Iterable[tuple[Tensor, ...]] = [(added, log2_keep, keep)]
-    if loop and K > CHUNKS_PER_PRODUCT:
+    if loop and J > CHUNKS_PER_PRODUCT:
         parts = zip(*(x.split(CHUNKS_PER_PRODUCT, dim=2) for x in (added, log2_keep, keep)), strict=True)
     for new, log2_decay, decay in parts:
         total = log2_decay.cumsum(2)
@@ -85,7 +85,7 @@ def chunk_weights(i: Tensor, log_f: Tensor, m: Tensor, L: int) -> tuple[Tensor, 
     exp((i_s - F_s) - mu_t).  Rounded up to a whole number of doublings nu_t above m, to the line m + ln(2) nu_t, mu serves as
     well, however far it has risen, and what it costs is exact: a power of two.  The weight becomes
         exp(log_write_s) 2^(log2_memory_t - log2_memory_s)        and that of the memory is 2^log2_memory_t
-    Returned for each chunk: log_write, a row (B, H, K, 1, L), and columns (B, H, K, L, 1): log2_memory, by how much nu has
+    Returned for each chunk: log_write, a row (B, H, J, 1, L), and columns (B, H, J, L, 1): log2_memory, by how much nu has
     risen since the chunk began, negative; log_floor = -F_t - line; slack = mu - line.
     """
     if not exporting():
@@ -106,7 +106,7 @@ def chunk_weights(i: Tensor, log_f: Tensor, m: Tensor, L: int) -> tuple[Tensor, 
 
 
 def chunk_stabilisers(i: Tensor, log_f: Tensor, m: Tensor) -> Tensor:
-    """The stabiliser before each chunk and after the last (B, H, K + 1).  i, log_f: (B, H, K, L)  m: (B, H), the first.
+    """The stabiliser before each chunk and after the last (B, H, J + 1).  i, log_f: (B, H, J, L)  m: (B, H), the first.
 
     Rounding in the long sum over chunks moves the stabilisers a little, and h does not depend on them.
     """
@@ -151,16 +151,16 @@ def mlstm_chunkwise(
     i, log_f = (x.unflatten(-1, (-1, L if anew else x.shape[-1])) for x in (i, log_f))
     m_start = chunk_stabilisers(i, log_f, m.detach()) if anew else m.detach()[..., None]
     log_write, log2_memory, log_floor, slack = chunk_weights(i, log_f, m_start[:, :, : i.shape[2]], L)
-    m_end = (m_start[:, :, 1:] if anew else (slack - log_floor)[:, :, -1:, -1, 0])[..., None]  # (B, H, K or 1, 1)
+    m_end = (m_start[:, :, 1:] if anew else (slack - log_floor)[:, :, -1:, -1, 0])[..., None]  # (B, H, J or 1, 1)
     log_back = (-log_floor[:, :, -m_end.shape[2] :, -1] - m_end).to(C.dtype)  # from the line to that stabiliser
 
-    # 0  The decays inside a chunk (B, H, K, L, L): powers of two, exact in every floating-point type.
+    # 0  The decays inside a chunk (B, H, J, L, L): powers of two, which no type has to round.
     log2_memory = log2_memory.to(C.dtype)
     log2_D = (log2_memory - log2_memory.transpose(-1, -2)).add_(causal_log(L, log2_memory))
     D = power_of_two(log2_D, out=log2_D).to(v.dtype)
-    q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, K, L, d)
+    q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, J, L, d)
     k_T = (torch.exp(log_write) * scale).to(v.dtype) * k.transpose(-1, -2)  # what the query lacks, its scale, is here
-    # 1  What each chunk adds to the memory, seen from its own end (B, H, K, d, dv).
+    # 1  What each chunk adds to the memory, seen from its own end (B, H, J, d, dv).
     written = D[..., -1:, :] * k_T
     added_C, added_n = (written @ v).to(C.dtype).flatten(-2), written.sum(-1, dtype=C.dtype)
     # 2  The memory at the start of each chunk, and after the last.

@@ -203,11 +203,19 @@ def parity_gates(bit, h):
     parity_gates,
     cases=3,
     mistakes={
-        "the gate i leaves [0, 1]; no sigmoid can do that": lambda bit, h: (bit * (1 - 2 * h), 1 + 0 * bit, 1 + 0 * h),
-        "the gate f leaves [0, 1]; no sigmoid can do that": lambda bit, h: (bit, 1 - 2 * bit, 1 + 0 * h),
-        "a zero changes the memory; it has to leave it as it is: f = 1, i = 0": lambda bit, h: (bit, 0 * bit, 1 - h),
+        "the gate write leaves [0, 1]; no sigmoid can do that": lambda bit, h: (
+            bit * (1 - 2 * h),
+            1 + 0 * bit,
+            1 + 0 * h,
+        ),
+        "the gate forget leaves [0, 1]; no sigmoid can do that": lambda bit, h: (bit, 1 - 2 * bit, 1 + 0 * h),
+        "a zero changes the memory; it has to leave it as it is: forget = 1, write = 0": lambda bit, h: (
+            bit,
+            0 * bit,
+            1 - h,
+        ),
         "a one does not switch an empty memory on: 0 has to become 1": lambda bit, h: (bit, 1 - bit, h),
-        "the memory counts up to 2; forget the old state when a one comes: f = 0": lambda bit, h: (
+        "the memory counts up to 2; forget the old state when a one comes: forget = 0": lambda bit, h: (
             bit,
             1 + 0 * bit,
             1 + 0 * h,
@@ -223,20 +231,20 @@ def check_parity_gates(rng, student):
     for t in range(S):
         out = attempt(student, bits[:, t].clone(), c.clone())
         if not isinstance(out, (tuple, list, torch.Tensor, np.ndarray)) or len(out) != 3:
-            raise CheckFailed("three values are wanted: i, f, z")
-        i, f, z = (torch.as_tensor(part).float().expand(B) for part in out)
-        for name, gate in (("write", i), ("forget", f)):
+            raise CheckFailed("three values are wanted: write, forget, z")
+        write, forget, z = (torch.as_tensor(part).float().expand(B) for part in out)
+        for name, gate in (("write", write), ("forget", forget)):
             inside = ((gate >= 0) & (gate <= 1)).all()
             expect(inside, f"the gate {name} leaves [0, 1]; no sigmoid can do that")
-        new = f * c + i * z
+        new = forget * c + write * z
         zero, was_set, was_clear = bits[:, t] == 0, (bits[:, t] == 1) & (c == 1), (bits[:, t] == 1) & (c == 0)
         unchanged = torch.allclose(new[zero], c[zero])
-        expect(unchanged, "a zero changes the memory; it has to leave it as it is: f = 1, i = 0")
+        expect(unchanged, "a zero changes the memory; it has to leave it as it is: forget = 1, write = 0")
         switched_on = torch.allclose(new[was_clear], torch.ones(()))
         expect(switched_on, "a one does not switch an empty memory on: 0 has to become 1")
         expect(
             (new[was_set] < 1.5).all(),
-            "the memory counts up to 2; forget the old state when a one comes: f = 0",
+            "the memory counts up to 2; forget the old state when a one comes: forget = 0",
         )
         cleared = torch.allclose(new[was_set], torch.zeros(()), atol=1e-6)
         expect(cleared, "a one sets the memory but never clears it: z has to depend on h")

@@ -1,0 +1,158 @@
+"""Where far context decides: can a block look a meaning up in a legend elsewhere on the map, and what does it take to learn that?
+
+    python experiments/ch15_legend.py        hours; see _runs.py for --only, --seeds, --seconds, --again, --try
+
+A map of g x g cells.  Eight cells are a legend: each says which of eight owners has one of eight markings, drawn anew for each
+map, at places drawn anew.  Sixteen cells show a marking and ask for its owner; the others are empty.  Chance is 1/8, and no cell
+can be answered from its neighbours.  Cells are embedded in 64 features with a learned position each; then come two blocks of one
+kind; then a linear layer reads the owner at the sixteen cells.  AdamW, batches of 32 fresh maps, a constant rate after 100
+updates.  A run ends when 99 of 100 answers of the last 100 updates were right, or after 3000 updates.
+
+parts   size      attention, C2f with SPPF, and ViL (bidirectional, as C2fViL has it at stride 32) on maps of 6, 8, 10 and 12
+        change    ViL on 8 x 8 with one thing changed (CHANGES)
+Kept of each run: the share of right answers in every 100 updates.  Writes book/results/ch15_legend.json.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from _runs import Runs
+from torch import nn
+from ultralytics.nn.modules import SPPF, C2f
+
+from vil_lite import keep_freed_memory
+from vil_lite.block import ViLEncoder
+
+OWNERS, QUERIES, DIM, BATCH, UPDATES, ENOUGH = 8, 16, 64, 32, 3000, 0.99
+RATES = {"attention": 1e-3, "C2f + SPPF": 3e-3, "ViL": 3e-3}
+SIZES = (6, 8, 10, 12)
+CHANGES = {
+    "nothing": {},
+    "version 1": {"version": 1},
+    "alternating": {"design": "alternating_bidirectional"},
+    "blocks of 32": {"qkv_block_size": 32},
+    "queries and keys 8 times": {"scale": 8.0},
+    "hardly any forgetting": {"forget": 10.0},
+    "fast forgetting": {"forget": 1.0},
+    "one head": {"num_heads": 1},
+    "a third of the rate": {"rate": 1e-3},
+    "three times the rate": {"rate": 9e-3},
+}
+
+
+def draw(count, size, generator):
+    """markings, owners (count, cells): 0 for none; places (count, 16) of the questions and their answers."""
+    cells = torch.rand(count, size * size, generator=generator).argsort(1)
+    owner_of = torch.rand(count, OWNERS, generator=generator).argsort(1)
+    legend, asked = cells[:, :OWNERS], cells[:, OWNERS : OWNERS + QUERIES]
+    marking, owner = torch.zeros(2, count, size * size, dtype=torch.long)
+    marking.scatter_(1, legend, torch.arange(1, OWNERS + 1).expand(count, OWNERS))
+    owner.scatter_(1, legend, owner_of + 1)
+    question = torch.randint(OWNERS, (count, QUERIES), generator=generator)
+    marking.scatter_(1, asked, question + 1)
+    return marking, owner, asked, owner_of.gather(1, question)
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        options = {"dropout": 0.0, "activation": "gelu", "batch_first": True, "norm_first": True}
+        self.blocks = nn.Sequential(*(nn.TransformerEncoderLayer(DIM, 4, 2 * DIM, **options) for _ in range(2)))
+
+    def forward(self, tokens, grid):
+        return self.blocks(tokens)
+
+
+class Convolutions(nn.Module):
+    """What stands at the end of YOLOv8's backbone, on the map."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(C2f(DIM, DIM, 2, shortcut=True), SPPF(DIM, DIM))
+
+    def forward(self, tokens, grid):
+        return self.blocks(tokens.transpose(1, 2).unflatten(2, grid)).flatten(2).transpose(1, 2)
+
+
+def vil(version=2, design="bidirectional", scale=1.0, forget=None, **block):
+    """Two ViL blocks; scale: of the queries' and keys' weights; forget: all biases of the forget gates."""
+    encoder = ViLEncoder(DIM, 2, design, version, **block)
+    with torch.no_grad():
+        for path in (path for block in encoder.blocks for path in block.layer.paths):
+            path.q_proj.weight *= scale
+            path.k_proj.weight *= scale
+            if forget is not None:
+                path.mlstm_cell.fgate.bias.fill_(forget)
+    return encoder
+
+
+class Reader(nn.Module):
+    def __init__(self, size, body):
+        super().__init__()
+        self.marking, self.owner = nn.Embedding(OWNERS + 1, DIM), nn.Embedding(OWNERS + 1, DIM)
+        self.place = nn.Parameter(0.02 * torch.randn(size * size, DIM))
+        self.body, self.norm, self.head = body, nn.LayerNorm(DIM), nn.Linear(DIM, OWNERS)
+        self.grid = (size, size)
+
+    def forward(self, marking, owner, asked):
+        tokens = self.body(self.marking(marking) + self.owner(owner) + self.place, self.grid)
+        return self.head(self.norm(tokens.gather(1, asked[..., None].expand(-1, -1, DIM))))
+
+
+def learn(kind, size, seed, updates, rate=None, **options):
+    """The share of right answers in every 100 updates."""
+    torch.manual_seed(seed)
+    body = {"attention": Attention, "C2f + SPPF": Convolutions, "ViL": vil}[kind](**options)
+    model, rate = Reader(size, body), rate or RATES[kind]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
+    generator, curve, right = torch.Generator().manual_seed(1000 + seed), [], 0.0
+    for n in range(1, updates + 1):
+        optimiser.param_groups[0]["lr"] = rate * min(1, n / 100)
+        *question, answer = draw(BATCH, size, generator)
+        scores = model(*question)
+        loss = F.cross_entropy(scores.flatten(0, 1), answer.flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        right += (scores.argmax(-1) == answer).float().mean().item()
+        if n % 100 == 0 or n == updates:
+            curve.append(round(right / (n % 100 or 100), 4))
+            right = 0.0
+            if curve[-1] >= ENOUGH:
+                break
+    return curve
+
+
+def collect(runs, finish, parts):
+    """{"size": {kind: {size: curves}}, "change": {change: curves}}"""
+    updates, sizes = (2, SIZES[:1]) if runs.tiny else (UPDATES, SIZES)
+    jobs = {}
+    for seed in runs.seeds:
+        if "size" in parts:
+            for size in sizes:
+                for kind in RATES:
+                    jobs[f"size {kind} {size} {seed}"] = partial(learn, kind, size, seed, updates)
+        if "change" in parts:
+            for change, options in CHANGES.items():
+                jobs[f"change {change} {seed}"] = partial(learn, "ViL", 6 if runs.tiny else 8, seed, updates, **options)
+    done = finish(jobs)
+    if done is None:
+        return None
+
+    def curves(name):
+        return [done[f"{name} {seed}"] for seed in runs.seeds]
+
+    found = {"updates": updates, "every": 100, "enough": ENOUGH}
+    if "size" in parts:
+        found["size"] = {kind: {size: curves(f"size {kind} {size}") for size in sizes} for kind in RATES}
+    if "change" in parts:
+        found["change"] = {change: curves(f"change {change}") for change in CHANGES}
+    return found
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    runs = Runs("ch15_legend", __doc__, ("size", "change"), range(3))
+    runs.record(partial(collect, runs))

@@ -56,7 +56,9 @@ def test_numbers_in_the_prose():
     assert round(f32 * 2**13, 3) == 0.001 and round(f32 * 2**19, 2) == 0.06  # gaps near 1e4 and 1e6
     assert round(math.exp(0.0625) - 1, 2) == 0.06
     assert torch.exp(torch.tensor(-200.0)) == 0
-    assert round(1e4 / math.log(2), -3) == 14000 and torch.finfo(torch.float32).tiny == 2.0**-126  # doublings, LARGEST_RISE
+    assert (
+        round(1e4 / math.log(2), -3) == 14000 and torch.finfo(torch.float32).tiny == 2.0**-126
+    )  # doublings, LARGEST_RISE
     assert round(96 / math.sqrt(3)) == 55  # rubric (a)
     kilobytes = [4 * (3 * L * 96 + 96**2 + L**2) / 1e3 for L in (64, 128)]
     assert [round(x) for x in kilobytes] == [127, 250]  # rubric (d)

@@ -104,8 +104,8 @@ def truths(task, images=4, size=64):
     }
 
 
-@pytest.mark.parametrize("task", ["segment", "pose", "obb"])
-def test_other_heads_read_the_same_channels_and_train(task):
+@pytest.mark.parametrize("task", ["detect", "segment", "pose", "obb"])
+def test_heads_read_the_same_channels_and_train(task):
     """Each head beside stock YOLOv8's: the same shapes, the same form of output, and its own loss goes down."""
     torch.manual_seed(0)
     model = YOLO(model_yaml("yolov8n-vil", task=task, nc=2))
@@ -118,7 +118,7 @@ def test_other_heads_read_the_same_channels_and_train(task):
     with torch.no_grad():
         y = network.eval()(torch.rand(2, 3, 64, 96))[0]
     y = y[0] if isinstance(y, tuple) else y
-    assert y.shape == (2, 4 + 2 + {"segment": 32, "pose": 17 * 3, "obb": 1}[task], 8 * 12 + 4 * 6 + 2 * 3)
+    assert y.shape == (2, 4 + 2 + {"detect": 0, "segment": 32, "pose": 17 * 3, "obb": 1}[task], 8 * 12 + 4 * 6 + 2 * 3)
 
     network.train().args = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
     optimizer, losses, batch = torch.optim.AdamW(network.parameters(), lr=1e-3), [], truths(task)

@@ -133,6 +133,28 @@ def test_patched_comparisons_and_lying_tensors_earn_nothing_in_one_worker(tmp_pa
     assert got[3]["points"] == 0 and got[3]["status"] in ("wrong", "memory", "look by hand"), got[3]
 
 
+CODE = """
+import torch
+from vil_lite.teach.checks import ch03
+def recall(q, k, v):
+    for function in (ch03.recall, ch03.check_recall, torch.allclose, type(ch03.recall).__call__, type(ch03.check_recall).passes):
+        try:
+            function.__code__ = (lambda *a, **k: torch.zeros(())).__code__
+        except Exception:
+            pass
+    return torch.zeros(())
+"""
+
+
+def test_another_code_in_the_reference_changes_neither_this_grade_nor_the_next(tmp_path):
+    (tmp_path / "next").mkdir()
+    text = 'exercises = ["3.1"]'
+    got = verdict(tmp_path, CODE, "ch03.recall.__code__ = (lambda *a: 0).__code__", text=text, seconds=60)
+    assert (got["status"], got["points"]) == ("wrong", 0), got
+    right = "import torch\ndef recall(q, k, v):\n    return q @ k.T @ v"
+    assert verdict(tmp_path / "next", right, text=text, seconds=60)["status"] == "right"
+
+
 STOLEN = """
 import functools, gc, importlib, inspect, sys, torch
 import vil_lite.teach.checks.ch03 as module
@@ -245,6 +267,26 @@ def test_the_sandbox_holds_no_check_no_grader_and_no_file_of_the_teacher(tmp_pat
     told = verdict(tmp_path, look)["message"]
     assert "/student/library/vil_lite/mlstm.py" in told
     assert "checks" not in told and "secret.txt" not in told and "vil_lite/grade" not in told
+
+
+def test_no_file_of_the_teacher_can_be_written(tmp_path):
+    grades = tmp_path / "grades.csv"
+    grades.write_text("as it was")
+    one = tmp_path / "assignment.toml"
+    deed = f"""
+import os, glob
+def loudness(n, share):
+    done = []
+    for path in ({str(grades)!r}, {str(one)!r}, {str(tmp_path / "submission.ipynb")!r}, {str(tmp_path / "new")!r}, "/student/worker/worker.py", os.__file__):
+        try:
+            open(path, "a").write("x")
+            done.append(path)
+        except OSError:
+            pass
+    raise ValueError(f"written: {{done}}")
+"""
+    assert "written: []" in verdict(tmp_path, deed)["message"]
+    assert grades.read_text() == "as it was" and not (tmp_path / "new").exists()
 
 
 def test_the_worker_is_no_root(tmp_path):

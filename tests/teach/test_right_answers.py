@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import pad, softplus
 
-from vil_lite.teach.checks import ch01, ch02, ch03, ch04, ch15
+from vil_lite.teach.checks import ch01, ch02, ch03, ch04, ch05, ch05b, ch07, ch09, ch12, ch15
 
 
 def revise_both(distance, value, nearest, kept, sharpness):
@@ -46,6 +47,74 @@ def dies_by_a_loop(i, f):
     return torch.stack(dead, dim=-1)
 
 
+def log_decay_of_softplus(i, f):
+    F = -softplus(-f).cumsum(-1)
+    future = torch.ones(f.shape[-1], f.shape[-1]).triu(1) > 0
+    return (F.unsqueeze(-1) + (i - F).unsqueeze(-2)).masked_fill(future, torch.finfo(i.dtype).min)
+
+
+def parallel_token_by_token(q, k, v, i, f, C, n, m):
+    q, k, v, i, f, C, n, m = (x.double() for x in (q, k, v, i, f, C, n, m))
+    C, n, h = m.exp()[:, None, None] * C, m.exp()[:, None] * n, []
+    for t in range(q.shape[1]):
+        keep, write, asked = f[:, t].sigmoid(), i[:, t].exp(), q[:, t] / q.shape[2] ** 0.5
+        C = keep[:, None, None] * C + write[:, None, None] * k[:, t, :, None] * v[:, t, None]
+        n = keep[:, None] * n + write[:, None] * k[:, t]
+        h.append((asked[:, None] @ C)[:, 0] / (asked * n).sum(-1).abs().clamp(min=1)[:, None])
+    return torch.stack(h, 1).float()
+
+
+def cover_of_blocks(S, L):
+    inside = torch.block_diag(*[torch.ones(L, L)] * -(-S // L))[:S, :S]
+    return (2 - inside).tril().int()
+
+
+def end_with_one_einsum(k, v, i, f, C, n, m):
+    F = torch.nn.functional.logsigmoid(f).cumsum(-1)
+    loud = torch.cat([F[:, -1:] - F + i, (F[:, -1] + m)[:, None], 0 * m[:, None]], 1)
+    end = loud.amax(1)
+    write, keep = (loud - end[:, None]).exp()[:, :-1].split([k.shape[1], 1], 1)
+    return (
+        torch.einsum("hl,hld,hlv->hdv", write, k, v) + keep[..., None] * C,
+        (write[..., None] * k).sum(1) + keep * n,
+        end,
+    )
+
+
+def exponents_by_doubling(i, f):
+    F = torch.nn.functional.logsigmoid(f).cumsum(-1)
+    key = top = i - F
+    r = 1
+    while r < i.shape[-1]:
+        top = torch.maximum(top, pad(top, (r, 0), value=-torch.inf)[..., :-r])
+        r *= 2
+    return key, torch.minimum(-top, F)
+
+
+def carry_with_clamp(added, decay, first):
+    total = pad(decay.cumsum(-1), (1, 0))
+    W = (total[..., None, :] - total[..., :, None]).clamp(max=0).exp().tril()
+    states = W @ torch.cat([first[:, None], added], 1)
+    return [states[:, :-1], states[:, -1]]
+
+
+def convolution_with_zeros(a, x):
+    nothing = torch.zeros_like(x)
+    powers = torch.tensor(a, dtype=x.dtype) ** torch.arange(len(x))
+    product = torch.fft.rfft(torch.cat([powers, nothing])) * torch.fft.rfft(torch.cat([x, nothing]))
+    return torch.fft.irfft(product)[: len(x)]
+
+
+def scan_by_halves(a, x):
+    if len(x) == 1:
+        return x
+    if len(x) % 2:
+        before = scan_by_halves(a[:-1], x[:-1])
+        return torch.cat([before, (a[-1] * before[-1] + x[-1])[None]])
+    odd = scan_by_halves(a[1::2] * a[::2], a[1::2] * x[::2] + x[1::2])
+    return torch.stack([a[::2] * pad(odd[:-1], (1, 0)) + x[::2], odd], 1).flatten()
+
+
 RIGHT = [
     (ch01.check_cell_step, cell_of_numpy),
     (ch01.check_shares, lambda i, f: [float(i[s]) * math.prod(f[s + 1 :].tolist()) for s in range(len(i))]),
@@ -66,6 +135,21 @@ RIGHT = [
     (ch15.check_confusion, confusion_in_lists),
     (ch03.check_overwrite, lambda C, k, v: C.clone().addr_(k, v - C.T @ k)),
     (ch04.check_dies, dies_by_a_loop),
+    (ch04.check_log_decay, log_decay_of_softplus),
+    (ch04.check_half_life, lambda bias: (math.log(2) / torch.log1p(torch.exp(-bias))).numpy()),
+    (ch04.check_parallel_from, parallel_token_by_token),
+    (ch04.check_longest, lambda budget, b, h, n: np.floor(np.sqrt(budget / (4 * b * h * n)))),
+    (ch05.check_cover, lambda S, L: [[0 if s > t else 1 + (s // L < t // L) for s in range(S)] for t in range(S)]),
+    (ch05.check_cover, cover_of_blocks),
+    (ch05.check_chunk_end, end_with_one_einsum),
+    (ch05.check_exponents, exponents_by_doubling),
+    (ch05.check_carry, carry_with_clamp),
+    (ch05b.check_by_convolution, convolution_with_zeros),
+    (ch05b.check_scan, scan_by_halves),
+    (ch07.check_block_diagonal, lambda x, w: (x.unflatten(-1, (len(w), 1, -1)) * w).sum(-1).flatten(-2)),
+    (ch07.check_bias_for_span, lambda span: torch.logit(torch.tensor(1 - 1 / span, dtype=torch.float64))),
+    (ch09.check_paired, lambda a, b: ((d := torch.tensor(a - b)).mean(), d.std() / len(a) ** 0.5)),
+    (ch12.check_fit_cost, lambda S, t: np.polynomial.Polynomial.fit(S, t, 2, w=1 / t).convert().coef),
 ]
 
 

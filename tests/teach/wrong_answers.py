@@ -289,7 +289,7 @@ def _audit_of_first_lines(root, classes):
 
 def _partners_of_a(a, b, iou=0.9):
     """17.3 from one side."""
-    if not len(a) and not len(b):
+    if not len(a):
         return 1.0
     met = [any(x[5] == y[5] and _overlap(x, y) >= iou for y in b.tolist()) for x in a.tolist()]
     return sum(met) / len(a)

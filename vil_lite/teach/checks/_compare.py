@@ -24,8 +24,11 @@ def flat(x, leaves: int = 1) -> list:
 def results(got, wanted: list) -> list:
     """What the student returned, as many leaves as are wanted where that can be.
 
-    One tensor for several values is what unpacking it gives; lists of lists of numbers are one matrix.
+    One tensor for several values is what unpacking it gives; lists of lists of numbers are one matrix; a tensor of one
+    number among several plain ones is a number.
     """
+    if len(wanted) == 1 and isinstance(wanted[0], (tuple, list)) and isinstance(got, (tuple, list)):
+        got = [e.item() if isinstance(e, (torch.Tensor, np.ndarray)) and e.ndim == 0 else e for e in got]
     if len(wanted) > 1 and isinstance(got, (torch.Tensor, np.ndarray)) and got.ndim and len(got) == len(wanted):
         return list(got)
     one = len(wanted) == 1 and isinstance(wanted[0], (torch.Tensor, np.ndarray))

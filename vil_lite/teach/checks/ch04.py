@@ -50,6 +50,9 @@ def _minus_infinity(function, *inputs):
         },
         "f is a pre-activation: the running sum is over log sigmoid(f), not over f": {"log_gate": lambda f: f},
         "the running sum is over sigmoid(f); its logarithm is missing": {"log_gate": torch.sigmoid},
+        "sigmoid(f) of a gate that is shut is 0, and its logarithm minus infinity: logsigmoid(f) is exact": {
+            "log_gate": lambda f: f.sigmoid().log()
+        },
         "the token's own forget gate is counted too: what is written at s is first forgotten at s + 1": {"own": True},
         "i is a logarithm already: add i_s itself, not exp(i_s)": {"written": lambda i: i.exp()[..., None, :]},
         "this is D, not its logarithm: leave the exponential away": lambda i, f: log_decay(i, f).exp(),
@@ -57,7 +60,9 @@ def _minus_infinity(function, *inputs):
 )
 def check_log_decay(rng):
     shape = *rng.turn([(), (2,), (2, 3)]), rng.size(4, 7)
-    return {"i": rng.normal(*shape), "f": rng.normal(*shape) + 1}
+    f = rng.normal(*shape) + 1
+    f[..., -1] = -rng.uniform(110, 150, *shape[:-1])  # shut
+    return {"i": rng.normal(*shape), "f": f}
 
 
 # ---------------------------------------------------------------- 4.2
@@ -88,10 +93,10 @@ def half_life(bias):
     },
 )
 def check_half_life(rng):
-    bias = rng.uniform(0.5, 7, rng.size(3, 5))
+    bias = rng.uniform(0.5, 7, 6)
     for n, wanted in enumerate((10.3, 20.7)):  # one to be rounded down, one to be rounded up
         bias[n] = -math.log(math.expm1(math.log(2) / wanted))
-    return {"bias": bias}
+    return {"bias": rng.turn([bias[: rng.size(3, 5)], bias.view(2, 3), bias[0]])}
 
 
 # ---------------------------------------------------------------- 4.3
@@ -211,6 +216,9 @@ def parallel_from(
             "log_memory": lambda F, m: torch.nn.functional.pad(F[..., :-1], (1, 0)) + m
         },
         "the memory's stabiliser has the wrong sign: the log weight is F_t + m": {"log_memory": lambda F, m: F - m},
+        "one m for all rows: the loud ones silence the others; take the largest log weight of each row": {
+            "stabiliser": lambda row, memory: torch.maximum(row, memory).amax(-1, keepdim=True).expand_as(row)
+        },
         "the stabiliser does not cover the memory: take the larger of the row's maximum and F_t + m": {
             "stabiliser": lambda row, memory: row
         },
@@ -243,6 +251,7 @@ def check_parallel_from(rng, student):
     q, n = inputs["q"][1, 0], inputs["n"][1]
     inputs["q"][1, 0] = q + (0.5 * d**0.5 - q @ n) / (n @ n) * n
     inputs["q"][1, 1] = -inputs["q"][1, 0]
+    inputs["f"][0, -1] = -200.0  # the last token of head 0 forgets all that was loud
     yield inputs
     if rng.case == 0:
         expect_gradients(student, parallel_from, {**inputs, "m": inputs["m"].clamp(max=3)})

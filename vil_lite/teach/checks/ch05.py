@@ -50,7 +50,7 @@ def cover(S, L, *, future=lambda t, s, L: s > t, inside=lambda t, s, L: s // L =
 )
 def check_cover(rng):
     L = rng.turn([2, 3, 4, 5])
-    return {"S": 2 * L + rng.size(2, 2 * L), "L": L}
+    return {"S": rng.size(3, 4) * L - rng.turn([1, 0]) * rng.size(1, L - 1), "L": L}
 
 
 # ---------------------------------------------------------------- 5.2
@@ -65,6 +65,7 @@ def chunk_end(
     n,
     m,
     *,
+    log_gate=logsigmoid,
     log_write=lambda F, log_f: F[..., -1:] - F,
     log_memory=lambda F_L, m: F_L + m,
     stabiliser=lambda write, memory: torch.maximum(write.amax(-1), memory).clamp(min=0),
@@ -72,7 +73,7 @@ def chunk_end(
     carried=1,
 ):
     """The memory after a chunk.  k (H, L, d)  v (H, L, dv)  i, f (H, L)  C (H, d, dv)  n (H, d)  m (H)."""
-    log_f = logsigmoid(f)
+    log_f = log_gate(f)
     F = log_f.cumsum(-1)
     log_w, log_m = log_write(F, log_f) + i, log_memory(F[..., -1], m)
     m_end = stabiliser(log_w, log_m)
@@ -105,6 +106,12 @@ def chunk_end(
         "the token's own forget gate is counted too: what is written at s is first forgotten at s + 1": {
             "log_write": lambda F, log_f: F[..., -1:] - F + log_f
         },
+        "sigmoid(f) of a gate that is shut is 0, and its logarithm minus infinity: logsigmoid(f) is exact": {
+            "log_gate": lambda f: f.sigmoid().log()
+        },
+        "the stabiliser is a sum of all weights (logsumexp); take the largest": {
+            "stabiliser": lambda write, memory: torch.logaddexp(write.logsumexp(-1), memory).clamp(min=0)
+        },
         "the stabiliser does not cover the memory from before: take the larger of the two, and 0": {
             "stabiliser": lambda write, memory: write.amax(-1).clamp(min=0)
         },
@@ -123,7 +130,7 @@ def chunk_end(
     },
 )
 def check_chunk_end(rng):
-    H, L, d, dv = rng.size(1, 3), rng.size(3, 7), rng.size(2, 5), rng.size(2, 5)
+    H, L, d, dv = rng.size(2, 3), rng.size(3, 7), rng.size(2, 5), rng.size(2, 5)
     # What is largest: what the chunk writes, in the middle; the memory, louder than any float32; the floor 0.
     loud, kept, m = rng.turn([(0, 1, 1), (0, 1, 120), (-6, -2, 1)])
     inputs = {
@@ -136,7 +143,9 @@ def check_chunk_end(rng):
         "m": m + rng.uniform(0, 1.5, H),
     }
     if rng.case % 3 == 0:
-        inputs["i"][:, 1], inputs["i"][:, -1] = 14.0, 6.0
+        inputs["i"][:, :2], inputs["i"][:, -1] = 14.0, 6.0
+    if rng.case == 5:
+        inputs["f"][:, 1] = -120.0  # shut
     return inputs
 
 
@@ -170,6 +179,11 @@ _SQUARE = "the numbers are right, but an S × S matrix is made: form weights ins
 _TOKENWISE = "the numbers are right, but the work does not follow L: is there a loop over tokens, or another length?"
 
 
+def _cut_off(q, k, v, i, f, L):
+    """No gradient goes from chunk to chunk."""
+    return chunkwise(q, k, v, i, f, L, carried=lambda old, new: tuple(x.detach() for x in new))
+
+
 @exercise(
     "5.3",
     "the chunkwise form",
@@ -189,6 +203,8 @@ _TOKENWISE = "the numbers are right, but the work does not follow L: is there a 
         "each memory starts anew: pass the old memory to chunk_end, or only the last chunk is remembered": _only_last,
         _SQUARE: lambda q, k, v, i, f, L: chunkwise(q, k, v, i, f, q.shape[1]),
         _TOKENWISE: lambda q, k, v, i, f, L: chunkwise(q, k, v, i, f, 1),
+        "the values are right, but no gradient comes back": lambda *a: chunkwise(*a).detach(),
+        "the values are right, but their gradient is wrong": _cut_off,
     },
 )
 def check_chunkwise(rng, student):
@@ -198,13 +214,17 @@ def check_chunkwise(rng, student):
 
     L = rng.size(2, 5)
     S = 3 * L + (rng.size(1, L - 1) if rng.case % 2 else 0)
-    yield inputs(rng.size(1, 3), S, rng.size(2, 4), rng.size(2, 4), L)
+    yield inputs(rng.size(2, 3), S, rng.size(2, 4), rng.size(2, 4), L)
     if rng.case == 0:
-        seen = watched(student, *inputs(1, 64, 2, 2, 8).values())
-        expect(seen.largest < 64 * 64, _SQUARE)
+        for S, L in ((64, 8), (128, 64)):
+            largest = watched(student, *inputs(1, S, 2, 2, L).values()).largest
+            expect(largest < S * S, _SQUARE)
+            told = f" {S} tokens in chunks of {L}: a tensor of {largest} numbers"
+            expect(largest < 1.5 * S * L, _TOKENWISE, told)
         few, many = (watched(student, *inputs(1, 3 * L, 2, 2, L).values()).operations for L in (4, 16))
         told = f" 12 tokens in chunks of 4 took {few} operations, 48 in chunks of 16, as many chunks, {many}"
         expect(many <= few + 4, _TOKENWISE, told)
+        expect_gradients(student, chunkwise, inputs(1, 6, 2, 2, 2))
 
 
 # ---------------------------------------------------------------- 5.4
@@ -257,20 +277,30 @@ _A_LOOP = "the numbers are right, but there is a loop over tokens: use cummax"
         "the key's exponent is i_s - F_s, and here it is i_s + F_s": {"key": lambda i, F: i + F},
         "the running sum F is missing in the key's exponent": {"key": lambda i, F: i},
         "f is a pre-activation: the running sum is over log sigmoid(f)": {"log_gate": lambda f: f},
+        "sigmoid(f) of a gate that is shut is 0, and its logarithm minus infinity: logsigmoid(f) is exact": {
+            "log_gate": lambda f: f.sigmoid().log()
+        },
         "the order is log_key, log_query": lambda i, f: exponents(i, f)[::-1],
         _A_MATRIX: _by_mask,
         _A_LOOP: _by_loop,
+        "the values are right, but no gradient comes back": lambda i, f: (
+            exponents(i, f)[0],
+            exponents(i, f)[1].detach(),
+        ),
     },
 )
 def check_exponents(rng, student):
     shape = *rng.turn([(2,), (), (2, 3)]), rng.size(5, 9)
     i, f = 2 * rng.normal(*shape), rng.normal(*shape)
     i[..., 0], i[..., 2], i[..., 3] = -8, 6, -8  # a quiet start, where the floor decides; a loud token; a quiet one
+    f[..., -1] = -120  # shut
     yield {"i": i, "f": f}
     S = 64
     seen = watched(student, rng.normal(2, S), rng.normal(2, S))
     expect(seen.largest < 2 * S * S, _A_MATRIX, f" ({S} tokens, and a tensor of {seen.largest} numbers)")
     expect(seen.operations < S, _A_LOOP, f" ({S} tokens took {seen.operations} operations)")
+    if rng.case == 0:  # a loop over plain numbers, which no count of operations sees, loses them
+        expect_gradients(lambda *x: student(*x)[1], lambda *x: exponents(*x)[1], {"i": i, "f": f})
 
 
 # ---------------------------------------------------------------- 5.5
@@ -335,7 +365,7 @@ _A_LOOP_OF_CHUNKS = "the numbers are right, but there is a loop"
     },
 )
 def check_carry(rng, student):
-    H, J, X = rng.size(1, 3), rng.size(4, 7), rng.size(2, 6)
+    H, J, X = rng.size(2, 3), rng.size(4, 7), rng.size(2, 6)
     long = rng.turn([0, 40])  # chunks after which exp(-decay) is nothing, and exp(decay) of three infinite
     decay = rng.uniform(0.1, 1.5, H, J) + long
     inputs = {"added": rng.normal(H, J, X), "decay": decay, "first": rng.normal(H, X)}

@@ -45,7 +45,7 @@ def _grid(image, P):
 def check_patchify(rng):
     P, H = rng.size(2, 4), rng.size(2, 4)
     W = H + rng.size(1, 2)
-    return {"image": rng.normal(rng.size(1, 3), rng.size(2, 4), H * P, W * P), "P": P}
+    return {"image": rng.normal(rng.size(2, 3), rng.size(2, 4), H * P, W * P), "P": P}
 
 
 # ---------------------------------------------------------------- 6.2
@@ -131,6 +131,7 @@ def check_grid_of(rng):
     for name in ("height", "width"):
         yield {**inputs, name: inputs[name] + rng.size(1, stride - 1)}
         yield {**inputs, name: P - stride}
+        yield {**inputs, name: P}  # one patch is enough
     # Left over, although both sides divide by the stride, or by P.
     yield {**inputs, **{name: inputs[name] + -inputs[name] % stride for name in ("height", "width")}}
     yield {**inputs, "height": 2 * P, "width": 3 * P if 2 * P % stride else 2 * P}
@@ -272,6 +273,7 @@ def reach(directions, grid, *, join=_compose, place=lambda visited: visited.args
         },
         "only the last block counts here": {"join": lambda mask, seen: mask},
         "only the first block counts here": {"join": lambda mask, seen: seen},
+        "only the first two blocks count here": lambda d, g: reach(d[:2], g),
         "`order` lists which token is visited n-th; wanted is when token t is visited: argsort turns one into the other": {
             "place": lambda visited: visited
         },
@@ -285,6 +287,8 @@ def check_reach(rng):
         "directions": rng.turn([["row", "column"], ["column", "row"], ["row_reversed", "column_reversed"]]),
         "grid": grid,
     }
+    once, again = rng.turn([("row", "column"), ("column_reversed", "row_reversed")])
+    yield {"directions": [once, once, again], "grid": grid}
     yield {"directions": [rng.choice(DIRECTIONS) for _ in range(rng.size(1, 3))], "grid": grid}
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
-from ._base import attempt, exercise, expect
+from ._base import attempt, exercise, expect, watched
 
 # ---------------------------------------------------------------- 7.1
 
@@ -44,7 +44,7 @@ _AHEAD = "it looks ahead: zeros go in front of the first token, none behind the 
     },
 )
 def check_causal_conv(rng, student):
-    B, S, E, K = rng.size(1, 3), rng.size(7, 10), rng.size(2, 5), rng.size(3, 5)
+    B, S, E, K = rng.size(1, 3), rng.size(7, 10), rng.size(2, 5), rng.turn([3, 4, 5])
     inputs = {"x": rng.normal(B, S, E), "weight": rng.normal(E, K), "bias": rng.normal(E)}
     yield inputs
     _not_ahead(student, inputs, S // 2)
@@ -73,6 +73,14 @@ def block_diagonal(x, weight, *, of=slice(None), inside=1):
     return (made if inside else made.mT).flatten(-2)
 
 
+_A_LARGE_MATRIX = "the numbers are right, but a matrix of E × E is made; x.unflatten(-1, (n, b)) keeps the blocks small"
+_A_LOOP = "the numbers are right, but there is a loop over tokens"
+
+
+def _by_tokens(x, weight):
+    return torch.stack([block_diagonal(x[:, t : t + 1], weight)[:, 0] for t in range(x.shape[1])], 1)
+
+
 @exercise(
     "7.2",
     "each block of features is mapped by its own small matrix",
@@ -95,11 +103,17 @@ def block_diagonal(x, weight, *, of=slice(None), inside=1):
         "the two last axes are joined in the wrong order: the outputs of a block are neighbours, too": lambda x, w: (
             block_diagonal(x, w).unflatten(-1, w.shape[:2]).mT.flatten(-2)
         ),
+        _A_LARGE_MATRIX: lambda x, w: x @ torch.block_diag(*w).mT,
+        _A_LOOP: _by_tokens,
     },
 )
-def check_block_diagonal(rng):
+def check_block_diagonal(rng, student):
     n, b = rng.size(2, 5), rng.size(2, 5)
-    return {"x": rng.normal(rng.size(1, 3), rng.size(2, 6), n * b), "weight": rng.normal(n, b, b)}
+    yield {"x": rng.normal(rng.size(1, 3), rng.size(2, 6), n * b), "weight": rng.normal(n, b, b)}
+    if rng.case == 0:
+        few, many = (watched(student, rng.normal(1, S, 64), rng.normal(16, 4, 4)) for S in (2, 32))
+        expect(few.largest < 64 * 64, _A_LARGE_MATRIX)
+        expect(many.operations <= few.operations + 4, _A_LOOP)
 
 
 # ---------------------------------------------------------------- 7.3
@@ -166,10 +180,12 @@ def bias_for_span(span):
         "this is the logarithm to base 10; the natural one is wanted": lambda span: math.log10(span - 1),
         "this is the logarithm to base 2; the natural one is wanted": lambda span: math.log2(span - 1),
         "this is e^b; take the logarithm": lambda span: span - 1,
+        "a span below 2 needs a negative bias: do not cut it off at 0": lambda span: max(bias_for_span(span), 0.0),
     },
 )
 def check_bias_for_span(rng):
-    return {"span": float(rng.uniform(3, 400))}
+    # Below 2 the bias is negative.
+    return {"span": float(rng.turn([rng.uniform(3, 400), rng.uniform(1.1, 1.9)]))}
 
 
 # ---------------------------------------------------------------- 7.5

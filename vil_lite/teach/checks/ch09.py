@@ -190,6 +190,7 @@ def paired(a, b, *, error=lambda a, b: (a - b).std(ddof=1) / len(a) ** 0.5):
             "error": lambda a, b: (a.std(ddof=1) - b.std(ddof=1)) / len(a) ** 0.5
         },
         "this is the variance; take the root": {"error": lambda a, b: (a - b).var(ddof=1) / len(a)},
+        "a difference may be negative: leave its sign": lambda a, b: (abs(paired(a, b)[0]), paired(a, b)[1]),
         "the order is mean, standard error": lambda a, b: paired(a, b)[::-1],
     },
 )
@@ -197,4 +198,5 @@ def check_paired(rng):
     n = 3 + rng.case
     common = rng.uniform(60, 90, n)
     a, b = (np.round((common + rng.normal(n)).double().numpy(), 3) for _ in range(2))
+    b += rng.turn([6.0, -6.0])  # now this one is the better, now that
     return {"a": a, "b": b}

@@ -106,6 +106,7 @@ def _twins_in_order(function, models):
     through=_twins_in_order,
     mistakes={
         "the right models, in the wrong order: cheapest first": lambda models: best_choices(models)[::-1],
+        "the right models, by name; cheapest first": lambda models: sorted(best_choices(models)),
         "only the most accurate are kept; a cheaper model may be worth its place too": lambda models: [
             n for n, (_, a) in models.items() if a == max(a for _, a in models.values())
         ],
@@ -135,12 +136,14 @@ def _twins_in_order(function, models):
 )
 def check_best_choices(rng):
     costs = [0.5 * n for n in range(2, 10)]
-    models = {f"m{n}": (cost, 70 + 0.5 * rng.size(0, 20)) for n, cost in enumerate(costs)}
-    best = max(accuracy for _, accuracy in models.values())
+    # The cheaper, the later in the alphabet.
+    models = {f"m{9 - n}": (cost, 70 + 0.5 * rng.size(0, 20)) for n, cost in enumerate(costs)}
+    best = max(accuracy for _, accuracy in models.values()) + 0.5
+    models["m2"] = (models["m2"][0], best)  # never beaten, as m9 is not
     models["top"], models["top again"] = (9.0, best + 1), (9.0, best + 1)  # equal in both
     models["dear"] = (10.0, best + 1)  # as accurate, and costs more
     models["last"] = (11.0, best - 3)  # costs most, and is beaten
-    models["like m0"] = (models["m0"][0], models["m0"][1] - 1)  # as cheap, and worse
+    models["like m9"] = (models["m9"][0], models["m9"][1] - 1)  # as cheap, and worse
     # The most expensive of those that are left comes first: they have to be sorted.
     return {"models": {name: models[name] for name in sorted(models, key=lambda name: -models[name][1])}}
 
@@ -175,6 +178,7 @@ _LAYER = "inside a block, .xlstm. is the layer"
 _ENCODER = "our blocks live in the encoder"
 _PREFIX = "only the prefix xlstm. goes away; replacing every xlstm. hits it too"
 _SEVERAL = "a number of a block has more than one digit"
+_SINGLE = "a number of a block may have one digit"
 
 
 @exercise(
@@ -192,11 +196,12 @@ _SEVERAL = "a number of a block has more than one digit"
         _ENCODER: lambda key: library_name(key).removeprefix("encoder."),
         _PREFIX: lambda key: library_name(key).replace(".layer.", "."),
         _SEVERAL: lambda key: library_name(re.sub(r"blocks\.(\d)\d", r"blocks.\1", key)),
+        _SINGLE: lambda key: library_name(re.sub(r"blocks\.(\d)\.", r"blocks.0\1.", key)),
     },
 )
 def check_library_name(rng, student):
-    block = rng.size(10, 23)
-    for key, wanted in RAW:
+    blocks = rng.size(10, 23), rng.size(0, 9)
+    for (key, wanted), block in itertools.product(RAW, blocks):
         key, wanted = key.format(i=block), wanted.format(i=block)
         got = attempt(student, key, told=f"; key: {key!r}")
         told = f": {key!r} became {got!r}, wanted {wanted!r}"
@@ -208,5 +213,6 @@ def check_library_name(rng, student):
         expect(not got.startswith("blocks."), _ENCODER, told)
         missing = wanted.replace(".layer.", ".") if ".layer." in wanted else "no layer"
         expect(got != missing, _PREFIX, told)
-        expect(got != re.sub(r"blocks\.(\d)\d", r"blocks.\1", wanted) or "blocks" not in wanted, _SEVERAL, told)
+        expect(got == wanted or got != re.sub(r"blocks\.(\d)\d", r"blocks.\1", wanted), _SEVERAL, told)
+        expect(got == wanted or block > 9 or "blocks" not in wanted, _SINGLE, told)
         yield {"key": key}

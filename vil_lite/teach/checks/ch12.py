@@ -114,6 +114,9 @@ def _formula(sign):
         "this takes + in the formula of the roots; where c is below 0 that is the smaller one": _formula(1),
         "this takes - in the formula of the roots; where c is above 0 that is the smaller one": _formula(-1),
         "the sign is wrong": lambda x, y: -crossing(x, y),
+        "the meeting is rounded; leave the fraction": lambda x, y: (
+            round(crossing(x, y)) if crossing(x, y) < math.inf else math.inf
+        ),
         "the constants are left out": lambda x, y: crossing((0.0, *x[1:]), (0.0, *y[1:])),
         "divide by 2 c, not by c": lambda x, y: crossing(x, y) * 2,
         "this is one side of the grid; tokens are wanted": lambda x, y: math.sqrt(crossing(x, y)),
@@ -130,7 +133,7 @@ def _formula(sign):
     },
 )
 def check_crossing(rng):
-    low, high = rng.size(20, 200), rng.size(800, 4000)
+    low, high = rng.size(20, 200), rng.size(800, 3000) + 0.5
     c = rng.size(1, 9) / 1e8
     twice = (0.2 + c * low * high, 1e-4, 2 * c), (0.2, 1e-4 + c * (low + high), c)  # c (S - low)(S - high)
     once = (0.2, 1e-4, 2 * c), (0.2 + 2 * c * low * high, 1e-4 + c * (high - 2 * low), c)  # c (S + 2 low)(S - high)

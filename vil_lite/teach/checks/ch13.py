@@ -256,6 +256,9 @@ def assign(
         "the metric is the score alone; the overlap is missing": {"metric": lambda s, o: s},
         "the metric is the overlap alone; the score is missing": {"metric": lambda s, o: o},
         "the exponents are missing: score ** 0.5 · overlap ** 6": {"metric": lambda s, o: s * o},
+        "the overlap has to count far more than the score: score ** 0.5 · overlap ** 6": {
+            "metric": lambda s, o: s * o**6
+        },
         "an anchor without an object is -1, not 0": {"nobody": 0},
     },
 )
@@ -277,6 +280,9 @@ def check_assign(rng):
     for anchor, score, area in ((2, 1.0, 0.35), (10, 1.0, 0.94), (14, 0.9, 0.3), (16, 0.86, 0.85), (18, 0.95, 0.5)):
         scores[0, anchor], overlap[0, anchor] = score, area
     scores[0, 20], overlap[0, 20] = (0.93, 0.6) if topk == 5 else (0.1, 0.4)
+    # 8 is the last of the topk, since the overlap counts so much; otherwise it would be 18, which no other object wants.
+    scores[0, 8:13:4], overlap[0, 8:13:4] = torch.tensor([0.05, 0.02]), torch.tensor([0.7, 0.3])
+    inside[3:, 18] = False
     # Object 1 has topk anchors more, and loses 4, which overlaps well and is not of its class; 10 is wanted by 0 as well.
     own = torch.arange(4, 4 + 2 * topk, 2)
     inside[1, own], scores[1, own], overlap[1, own] = True, 1.0, 0.95

@@ -86,6 +86,19 @@ def stop(
     return epoch, best_epoch
 
 
+def _counted_on(fitness, patience):
+    """A mistake: the epochs without a new best are counted, and an improvement does not begin anew."""
+    best, best_epoch, waited = 0.0, 0, 0
+    for epoch, value in enumerate(fitness, start=1):
+        if value > best or best == 0:
+            best, best_epoch = value, epoch
+        else:
+            waited += 1
+        if waited >= patience:
+            break
+    return epoch, best_epoch
+
+
 def _floats(function, *inputs):
     """Its numbers as plain floats, whatever kind of number they are."""
     return tuple(map(float, function(*inputs)))
@@ -116,6 +129,7 @@ def _floats(function, *inputs):
             "better": lambda value, best, before: value > best,
             "first": (-1.0, 0),
         },
+        "an improvement begins the count anew: what was waited before it does not count": _counted_on,
         "an improvement over the epoch before is not a new best: compare with the best so far": {
             "better": lambda value, best, before: value > before or value == before == 0
         },
@@ -136,10 +150,11 @@ def _floats(function, *inputs):
 )
 def check_stop(rng):
     patience, peak = 2 + rng.case, rng.choice([0.3, 0.4, 0.5])
-    rise = [0.1, 0.2, peak]
+    rise = [0.1, 0.05, 0.2, peak]
     tail = [0.5 * peak, peak, 0.4 * peak, 0.6 * peak][:patience]  # a tie, and a rise below the best
     later = [0.3 * peak] * (patience + 2) + [2 * peak, peak]  # a better epoch that is not reached any more
-    for fitness in (rise + tail + later, [0.0] * (patience + 1) + rise + tail + later, rise + tail[:-1]):
+    nothing = [0.0] * (patience + 1)
+    for fitness in (rise + tail + later, nothing + rise + tail + later, rise + tail[:-1], nothing):
         yield {"fitness": fitness, "patience": patience}
 
 
@@ -364,13 +379,15 @@ def audit(
     in_range=lambda x: 0 <= x <= 1,
     numbers=slice(None),
     asked=("no label", "no image", "class", "range"),
-    suffixes=(".png", ".jpg", ".jpeg"),
+    suffixes=None,
     empty=True,
 ):
     """A set of (place, problem) for both splits of a YOLO folder."""
     found = set()
     for split in splits:
-        images = {path.stem for path in (root / "images" / split).iterdir() if path.suffix in suffixes}
+        images = {
+            path.stem for path in (root / "images" / split).iterdir() if suffixes is None or path.suffix in suffixes
+        }
         labels = {path.stem: path.read_text() for path in (root / "labels" / split).glob("*.txt")}
         found |= {(f"{split}/{name}", "no label") for name in images if not labels.get(name, "" if empty else None)}
         found -= {(f"{split}/{name}", "no label") for name in labels} if empty else set()
@@ -397,6 +414,8 @@ def _harbour(root, classes, rng):
         (second, "wide", ".jpeg", "0 0.5 0.5 1.5 0.1\n" + good),
         (first, "left", ".png", "0 -0.25 0.5 0.1 0.1\n" + good),
         (first, "pixels", ".png", "1 120 64 30 20\n"),
+        (second, "other", ".webp", good),
+        (first, "twice", ".jpg", f"{classes} 1.5 0.5 0.1 0.1\n" + good),
     ]
     for split in ("train", "val"):
         for kind in ("images", "labels"):
@@ -417,10 +436,12 @@ MISSED = {
     "wide": "width and height have to be in 0..1 too",
     "left": "a number below 0 is missing",
     "pixels": "numbers in pixels are missing",
+    "twice": "a file can have several problems, and each of them is wanted",
 }
 INVENTED = {
     "whole": "numbers in 0..1, both ends included, and classes from 0 to classes - 1 are right",
     "empty": "an empty label file is right: it marks a background image",
+    "other": "an image may have any suffix, .webp as well as .jpg and .png",
 }
 
 
@@ -446,8 +467,10 @@ def _named_apart(root, classes):
         MISSED["wide"]: {"numbers": slice(2)},
         MISSED["left"]: {"in_range": lambda x: x <= 1},
         MISSED["pixels"]: lambda root, classes: {(p, w) for p, w in audit(root, classes) if "pixels" not in p},
+        MISSED["twice"]: lambda root, classes: set(dict(sorted(audit(root, classes))).items()),
         INVENTED["whole"]: {"in_range": lambda x: 0 < x < 1},
         INVENTED["empty"]: {"empty": False},
+        INVENTED["other"]: {"suffixes": (".png", ".jpg", ".jpeg")},
     },
 )
 def check_audit(rng, student):
@@ -466,7 +489,7 @@ def check_audit(rng, student):
     silent = [split for split in ("train", "val") if got and not any(place.startswith(split) for place, _ in got)]
     expect(not silent, "nothing is found in one of the splits: look at both", f" (nothing in {silent})")
     for place, problem in sorted(wanted - got):
-        other = sorted(str(p) for at, p in got if at == place)
+        other = sorted(str(p) for at, p in got - wanted if at == place)
         expect(not other, "the problem has another name", f": {place} has {problem!r}, not {other[:1]}")
         expect(False, MISSED[place.split("/")[1]], f" ({place})")
     for place, problem in sorted(got - wanted):

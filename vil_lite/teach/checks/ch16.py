@@ -29,6 +29,7 @@ def one_box(iou, *, right=lambda iou: iou >= THRESHOLDS, full=0.995, by=10):
         "the thresholds that iou does NOT reach are counted: a box is right where iou >= threshold": {
             "right": lambda iou: iou < THRESHOLDS
         },
+        "an IoU that just reaches a threshold is right: iou >= threshold": {"right": lambda iou: iou > THRESHOLDS},
         "the first threshold is 0.50; it is missing": {"right": lambda iou: iou >= THRESHOLDS[1:]},
         "there are ten thresholds, so divide by 10, not by 9": {"by": 9},
         "the last threshold is 0.95; there is none at 1": {"right": lambda iou: iou >= np.append(THRESHOLDS, 1.0)},
@@ -40,6 +41,7 @@ def one_box(iou, *, right=lambda iou: iou >= THRESHOLDS, full=0.995, by=10):
 def check_one_box(rng):
     yield {"iou": (5 * rng.size(11, 18) + rng.size(1, 4)) / 100}  # between thresholds: rounding decides nothing
     yield {"iou": 0.23}
+    yield {"iou": float(rng.turn([0.5, 0.75]))}  # thresholds that every way of making them gives exactly
     yield {"iou": 1.0}
 
 

@@ -142,6 +142,9 @@ def _row_by_row(a, b, iou):
         "`iou` is ignored: only its default 0.9 is used": lambda a, b, iou: agreement(a, b),
         "two empty lists agree: 1, and nothing is divided by 0": {"nothing": float("nan")},
         "two empty lists agree: the share is 1, not 0": {"nothing": 0.0},
+        "if one list is empty and the other is not, nothing has a partner: the share is 0": lambda a, b, iou: (
+            agreement(a, b, iou) if len(a) else 1.0
+        ),
         "the classes stand in column 5; column 4 holds the scores": {"names": (4, 4)},
         "the box with the largest IoU may have another name: look for a partner among all": _nearest,
         "two detections may share a partner: do not pair them off": _one_to_one,
@@ -171,7 +174,8 @@ def check_agreement(rng):
     b = b[torch.randperm(len(b), generator=rng.generator)]
     exact = torch.tensor([[-200.0, 0.0, -190.0, 10.0, 0.5, 1.0], [-200.0, 0.0, -190.0, 8.0, 0.5, 1.0]])  # IoU 0.8
     # Different scenes, another threshold, an IoU of exactly 0.8, an empty list, two empty lists.
-    for one, two, iou in ((a, b, 0.9), (a, b, 0.75), (exact[:1], exact[1:], 0.8), (a, b[:0], 0.9), (a[:0], b[:0], 0.9)):
+    empty = (a, b[:0], 0.9), (a[:0], b, 0.9), (a[:0], b[:0], 0.9)
+    for one, two, iou in ((a, b, 0.9), (a, b, 0.75), (exact[:1], exact[1:], 0.8), *empty):
         yield {"a": one, "b": two, "iou": iou}
 
 

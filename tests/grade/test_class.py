@@ -145,6 +145,12 @@ def test_a_mistake_is_counted_for_the_next_lecture(tmp_path):
     assert "<td>3</td><td>2.1</td><td>the sign is wrong</td>" in page
 
 
+def test_the_class_page_says_what_to_look_at(tmp_path):
+    rows = [row("a", status="died"), row("b"), row("c", status="look by hand") | {"notes": ["two notebooks"]}]
+    page = report.class_page(plan(tmp_path), rows, "")
+    assert "<td>a</td><td>2.1: died</td>" in page and "<td>c</td><td>two notebooks; 2.1: look by hand</td>" in page
+
+
 def test_a_dead_grader_still_gives_a_row(tmp_path):
     one = plan(tmp_path)
     got = run.grade_one("no such file", one, tmp_path / "a.ipynb", False)

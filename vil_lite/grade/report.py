@@ -45,8 +45,12 @@ def points(row: dict) -> float:
 
 def by_hand(row: dict) -> bool:
     """Should a person look at this submission?"""
-    odd = ("look by hand", "died")
-    return bool(row["notes"]) or any(verdict["status"] in odd for verdict in row["verdicts"])
+    return bool(row["notes"]) or bool(_odd(row))
+
+
+def _odd(row: dict) -> list[str]:
+    """Which exercises, and why."""
+    return [f"{v['number']}: {v['status']}" for v in row["verdicts"] if v["status"] in ("look by hand", "died")]
 
 
 # ---------------------------------------------------------------- the table
@@ -125,7 +129,7 @@ def class_page(plan, rows: list[dict], warning: str) -> str:
     body += table(("", "", *statuses), lines) + "<h2>Named mistakes, the most frequent first</h2>"
     mistakes.sort(key=lambda entry: -entry[0])
     body += table(("how many", "exercise", "mistake"), mistakes) if mistakes else "<p>None.</p>"
-    odd = [(row["name"], "; ".join(row["notes"]) or "see the exercises") for row in rows if by_hand(row)]
+    odd = [(row["name"], "; ".join(row["notes"] + _odd(row))) for row in rows if by_hand(row)]
     body += "<h2>To look at by hand</h2>" + (table(("submission", "why"), odd) if odd else "<p>None.</p>")
     return page(f"{plan.title}: the class", body, warning)
 

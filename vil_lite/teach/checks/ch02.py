@@ -165,7 +165,15 @@ def _in_true_units(c1, n1, m1, c2, n2, m2, log_f):
         "m is the second memory's alone; where the first is the louder one, its factor exceeds 1": {
             "maximum": lambda m1, m2, log_f: m2
         },
+        "m is right, but the first memory is only rescaled to it and does not fade: log f belongs into its factor, too": {
+            "first": lambda m1, m, log_f: torch.exp(m1 - m)
+        },
         "the two are added as they are stored, but each has a unit of its own": {
+            "first": lambda m1, m, log_f: torch.ones_like(m),
+            "second": lambda m2, m, log_f: torch.ones_like(m),
+        },
+        "the two are added as they are stored, but each has a unit of its own, and the first has faded": {
+            "maximum": lambda m1, m2, log_f: torch.maximum(m1, m2),
             "first": lambda m1, m, log_f: torch.ones_like(m),
             "second": lambda m2, m, log_f: torch.ones_like(m),
         },

@@ -137,13 +137,16 @@ def dies(i, f, *, end=_END, m_of=lambda log_D: log_D.amax(-1), **decay):
         "the pre-activation has to pass through log sigmoid before it is summed": {"log_gate": lambda f: f},
         "the token's own forget gate is counted too: what is written at s is first forgotten at s + 1": {"own": True},
         "the mask is missing: a later, louder token does not help a row that has not seen it": {"mask": 10**6},
+        "with the 0 in the maximum no row dies; the question is about the form of the paper, which has none": {
+            "m_of": lambda log_D: log_D.amax(-1).clamp(min=0)
+        },
         "turned round: these are the rows that live": lambda i, f: ~dies(i, f),
         "one answer for each row is wanted, not one for the sequence": lambda i, f: dies(i, f).any(-1),
     },
 )
 def check_dies(rng):
     # One line a token: quiet from the first; close to the end; faded beyond it; loud; quiet beside something loud; after
-    # a closed gate; two that are dead each and would live if added up; quiet before something loud; a gate of its own.
+    # a closed gate; two that are dead each and would live if added up; quiet before something loud; a gate of its own; the last one.
     rows = [
         (-120.0, 1.0),
         (-88.0, 2.0),
@@ -157,6 +160,7 @@ def check_dies(rng):
         (-30.0, 1.0),
         (-150.0, -70.0),
         (-87.8, -1.5),
+        (-120.0, -3.0),
     ]
     i, f = (torch.tensor(x) for x in zip(*rows))
     shape = *rng.turn([(), (2,), (2, 3)]), len(rows)

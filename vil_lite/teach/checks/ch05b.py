@@ -27,6 +27,11 @@ def _one_number_by_steps(a, x):
     return torch.stack(out)
 
 
+def _without_lengths(a, x):
+    kernel = a ** torch.arange(len(x), dtype=x.dtype)
+    return torch.fft.irfft(torch.fft.rfft(kernel) * torch.fft.rfft(x))
+
+
 _A_MATRIX = "the numbers are right, but a matrix of S x S is made"
 
 
@@ -44,6 +49,9 @@ def _one_number_by_matrix(a, x):
         "the convolution runs round a circle: what leaves on the right comes in on the left; make room with n=": {
             "length": 1
         },
+        "the convolution runs round a circle, and of an odd length one number is lost: make room with n=, in all three": (
+            _without_lengths
+        ),
         "the kernel begins with a; a token is read at full strength in the step in which it is written": {
             "power": lambda a, n: a ** (n + 1)
         },
@@ -56,7 +64,7 @@ def _one_number_by_matrix(a, x):
     },
 )
 def check_by_convolution(rng, student):
-    S = rng.size(20, 40)
+    S = 2 * rng.size(10, 19) + rng.turn([0, 1])
     inputs = {"a": rng.uniform(0.85, 0.95).item(), "x": rng.normal(S, dtype=torch.float64)}
     yield inputs
     seen = watched(student, 0.9, rng.normal(256, dtype=torch.float64))

@@ -211,6 +211,33 @@ def test_turned_boxes_masks_and_outlines_agree_with_what_is_seen(seed, index):
     assert not (s.masks.sum(axis=0) > 2).any()
 
 
+def test_surfaces_name_every_pixel_and_agree_with_the_masks():
+    names, seen = airfield.SURFACES, set()
+    for index in range(12):
+        s = airfield.scene(seed=1, index=index, image_size=160, metres_per_pixel=0.6)
+        assert s.surfaces.shape == (160, 160) and s.surfaces.dtype == np.uint8
+        aircraft = s.surfaces == names.index("aircraft")
+        one = s.masks.sum(axis=0) > 0
+        assert not (one & ~aircraft).any() and (aircraft & ~one).mean() < 0.002  # two aircraft may share a pixel
+        seen |= {names[k] for k in np.unique(s.surfaces)}
+    assert seen == set(names)
+
+
+def test_a_later_block_covers_an_earlier_one_and_the_pavement():
+    frame = ground.Frame.make(64, 1.0, 0.0)
+    land = ground.draw(np.random.default_rng(0), frame)
+    square = np.array([(10.0, 10.0), (30.0, 10.0), (30.0, 30.0), (10.0, 30.0)])
+    blocks = [
+        clutter.Block([(square, (0, 0, 0))], [square], 3.0, "building"),
+        clutter.Block([(square[:3], (0, 0, 0))], [square[:3]], 3.0, "tree"),
+    ]
+    found = sys.modules["vil_lite.data.airfield.scene"]._surfaces(land, blocks)  # the package's `scene` is the function
+    where = {name: found == airfield.SURFACES.index(name) for name in airfield.SURFACES}
+    assert where["building"][25, 12] and where["tree"][15, 25] and not where["building"][15, 25]
+    assert where["building"].sum() + where["tree"].sum() == 400
+    assert not (where["runway"] & (land.paved < ground.FINE // 2)).any() and not where["aircraft"].any()
+
+
 @pytest.mark.parametrize("kind", ["obb", "segment"])
 def test_label_files_hold_turned_boxes_and_outlines(tmp_path, kind):
     airfield.build(tmp_path / "set", labels=kind, **SMALL)

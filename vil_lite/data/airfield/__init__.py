@@ -1,7 +1,7 @@
 """Synthetic aerial scenes for detection: 27 classes of aircraft, drawn to scale, seen from straight above.
 
     build(root, train=400, val=100)   a data set on disk for ultralytics; returns the path of its data.yaml
-    scene(seed, index)                one scene in memory: image, boxes, turned boxes, masks
+    scene(seed, index)                one scene in memory: image, boxes, turned boxes, masks, surfaces
     preview(root_or_scenes)           a figure of scenes with their boxes
     silhouettes()                     a figure of all aircraft to scale
     boxes_of(root, split)             the boxes of a set on disk
@@ -16,12 +16,13 @@ What they are not: photographs.  No real airport, no other season or weather, no
 from .aircraft import AIRCRAFT, CLASSES, REPORTED
 from .build import boxes_of, build, label_lines
 from .figures import preview, silhouettes
-from .scene import Scene, scene
+from .scene import SURFACES, Scene, scene
 
 __all__ = [
     "AIRCRAFT",
     "CLASSES",
     "REPORTED",
+    "SURFACES",
     "Scene",
     "boxes_of",
     "build",

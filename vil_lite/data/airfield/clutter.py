@@ -23,11 +23,13 @@ TREES = ((50, 74, 40), (62, 84, 46), (74, 84, 50))
 
 @dataclass(frozen=True)
 class Block:
-    """faces: [(polygon in pixels, colour), …] painted in order; foot: polygons on the ground; height: metres."""
+    """faces: [(polygon in pixels, colour), …] painted in order; foot: polygons on the ground; height: metres; kind: one of
+    scene.SURFACES."""
 
     faces: list
     foot: list
     height: float
+    kind: str
 
     def paint(self, canvas):
         for polygon, colour in self.faces:
@@ -127,7 +129,7 @@ def _hall(rng, frame, u, v, length, width):
     for _ in range(int(rng.integers(0, 5))):  # vents
         vent = _rectangle(frame, u + between(rng, -0.4, 0.4) * length, v + between(rng, -0.35, 0.35) * width, 2.5, 2.0)
         faces.append((vent, _shaded(colour, int(rng.integers(-50, 40)))))
-    return Block(faces, [_rectangle(frame, u, v, length, width)], height)
+    return Block(faces, [_rectangle(frame, u, v, length, width)], height, "building")
 
 
 def _tank(rng, frame, u, v, radius):
@@ -136,6 +138,7 @@ def _tank(rng, frame, u, v, radius):
         [(_round(frame, u, v, radius), colour), (_round(frame, u, v, 0.5 * radius), _shaded(colour, 10))],
         [_round(frame, u, v, radius)],
         7.0,
+        "building",
     )
 
 
@@ -144,7 +147,7 @@ def _cross(rng, frame, u, v, reach, width):
     colour, angle = pick(rng, ROOFS), between(rng, 0, np.pi)
     body = _rectangle(frame, u, v, 1.2 * reach, width, angle)
     wings = _rectangle(frame, u, v, 0.8 * width, 1.3 * reach, angle)
-    return Block([(wings, _shaded(colour, -8)), (body, _shaded(colour, 6))], [body, wings], 6.0)
+    return Block([(wings, _shaded(colour, -8)), (body, _shaded(colour, 6))], [body, wings], 6.0, "building")
 
 
 def _vehicle(rng, frame, u, v):
@@ -155,7 +158,7 @@ def _vehicle(rng, frame, u, v):
     a, b = np.cos(angle), np.sin(angle)
     cab = _rectangle(frame, u + 0.38 * length * a, v + 0.38 * length * b, 0.22 * length, width * 0.9, angle)
     body = _rectangle(frame, u, v, length, width, angle)
-    return Block([(body, colour), (cab, _shaded(colour, -60 if colour[0] > 100 else 70))], [body], 2.4)
+    return Block([(body, colour), (cab, _shaded(colour, -60 if colour[0] > 100 else 70))], [body], 2.4, "vehicle")
 
 
 def _cart(rng, frame, u, v):
@@ -168,7 +171,7 @@ def _cart(rng, frame, u, v):
         bars.append(
             _rectangle(frame, u + place * long * a, v + place * long * b, 1.5, between(rng, 0.3, 0.9) * long, angle)
         )
-    return Block([(bar, colour) for bar in bars], bars, 1.5)
+    return Block([(bar, colour) for bar in bars], bars, 1.5, "vehicle")
 
 
 def _tree(rng, frame, u, v):
@@ -181,4 +184,5 @@ def _tree(rng, frame, u, v):
         ],
         [crown],
         1.1 * radius,
+        "tree",
     )

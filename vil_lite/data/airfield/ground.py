@@ -62,11 +62,13 @@ class Area:
 
 @dataclass
 class Ground:
-    """canvas: (size, size, 3) int32 colours.  paved: (size, size) int32 cover 0..16.  far: v in metres where buildings stand."""
+    """canvas: (size, size, 3) int32 colours.  paved, runway: (size, size) int32 cover 0..16.  far: v in metres where buildings
+    stand."""
 
     frame: Frame
     canvas: np.ndarray
     paved: np.ndarray
+    runway: np.ndarray
     areas: list
     far: float
 
@@ -130,6 +132,7 @@ def draw(rng, frame) -> Ground:
             areas.append(area)
 
     pave(pick(rng, (slab, tar, tar)), Area(-far, far, start, runway_end))
+    runway_alone = paved.copy()
     taxi_texture = pick(rng, (slab, tar))
     pave(taxi_texture, Area(-far, far, taxi_start, taxi_end))
     spacing, first = between(rng, 130, 260), between(rng, -130, 130)
@@ -152,7 +155,7 @@ def draw(rng, frame) -> Ground:
     if rng.random() < 0.6:
         _mark_stands(rng, frame, canvas, apron_start, apron_end, paved)
     _stain(rng, frame, canvas, paved)
-    return Ground(frame, canvas, paved, areas or [Area(-far, far, -60.0, 60.0)], float(apron_end))
+    return Ground(frame, canvas, paved, runway_alone, areas or [Area(-far, far, -60.0, 60.0)], float(apron_end))
 
 
 def _concrete(rng, frame, coarse, grain):

@@ -14,6 +14,7 @@ from .raster import SUB, blend, blur, direction, outline, simplify
 
 SPLITS = ("train", "val")
 MIN_VISIBLE = 0.4  # an aircraft of which less would be seen is not put there at all, so nothing drawn goes unlabelled
+SURFACES = ("ground", "runway", "pavement", "building", "vehicle", "tree", "aircraft")
 METRES = (0.8, 1.6)  # of a pixel, drawn anew for each scene, unless told otherwise
 ONES = np.array([bin(byte).count("1") for byte in range(256)], dtype=np.int32)  # binary ones of each byte
 
@@ -26,7 +27,8 @@ class Scene:
     tight around what is seen of the aircraft (shadow excluded) to a quarter of a pixel.  obb: (N, 4, 2) corners of the box
     turned with the aircraft, nose left, nose right, tail right, tail left; they may lie outside the image.  visible: (N,)
     share of each silhouette that is seen.  headings: (N,) radians, 0 to the right, clockwise.  metres: of one pixel.
-    owners: (4S, 4S) uint8, k + 1 where aircraft k is seen, 0 elsewhere.
+    owners: (4S, 4S) uint8, k + 1 where aircraft k is seen, 0 elsewhere.  surfaces: (S, S) uint8, positions in SURFACES: what
+    covers most of each pixel, seen from above (a shadow belongs to what it falls on).
     """
 
     image: np.ndarray
@@ -38,6 +40,7 @@ class Scene:
     metres: float
     names: tuple
     owners: np.ndarray
+    surfaces: np.ndarray
 
     @property
     def masks(self) -> np.ndarray:
@@ -93,7 +96,7 @@ def scene(
     for s in sprites:
         sprite.paint(canvas, s)
     image = _camera(rng, canvas)
-    return _labelled(image, plan.placed, sprites, metres, names)
+    return _labelled(image, plan.placed, sprites, metres, names, _surfaces(land, blocks))
 
 
 def check(*, seed, index=0, image_size, classes, balance, split="train"):
@@ -161,7 +164,19 @@ def _camera(rng, canvas):
     return np.clip(canvas + (bell * int(rng.integers(12, 64)) >> 4), 0, 255).astype(np.uint8)
 
 
-def _labelled(image, placed, sprites, metres, names):
+def _surfaces(land, blocks):
+    """(S, S) uint8, positions in SURFACES, of a scene without its aircraft."""
+    half = ground.FINE // 2
+    found = np.where(land.paved >= half, SURFACES.index("pavement"), SURFACES.index("ground")).astype(np.uint8)
+    found[land.runway >= half] = SURFACES.index("runway")
+    for block in blocks:
+        window, mask = ground.soft_mask([polygon for polygon, _ in block.faces], len(found))
+        if mask is not None:
+            found[window][mask >= half] = SURFACES.index(block.kind)
+    return found
+
+
+def _labelled(image, placed, sprites, metres, names, surfaces):
     size = image.shape[0]
     owners = np.zeros((size * SUB, size * SUB), dtype=np.uint8)
     whole = []
@@ -184,7 +199,9 @@ def _labelled(image, placed, sprites, metres, names):
         corners[k] = _turned_box((x + 0.5) / SUB, (y + 0.5) / SUB, p.pose.heading)
     labels = np.array([names.index(p.name) for p in placed], dtype=np.int64)
     headings = np.array([p.pose.heading for p in placed])
-    return Scene(image, labels, boxes, corners, visible, headings, metres, names, owners)
+    seen = (owners > 0).reshape(size, SUB, size, SUB).sum(axis=(1, 3)) >= SUB * SUB // 2
+    surfaces = np.where(seen, SURFACES.index("aircraft"), surfaces).astype(np.uint8)
+    return Scene(image, labels, boxes, corners, visible, headings, metres, names, owners, surfaces)
 
 
 def _turned_box(x, y, heading):

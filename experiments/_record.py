@@ -79,6 +79,16 @@ def forward(model, *inputs):
     return run
 
 
+def step(model, x, loss=lambda y: y.square().mean()):
+    """Forward pass, loss and backward pass as a function to be timed."""
+
+    def run():
+        model.zero_grad()
+        loss(model(x)).backward()
+
+    return run
+
+
 def slope(lengths, values):
     """Exponent of the power law: the slope of log value against log length."""
     return float(np.polyfit(np.log(lengths), np.log(values), 1)[0])

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, kept, peak_memory_mb, record
-from speed_models import step, vil
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, kept, peak_memory_mb, record, step
+from speed_models import vil
 
 KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch12_resolution"
 PIXELS = {224: 9, 384: 7, 512: 5, 768: 3, 1024: 2, 1280: 2, 1536: 2}  # size: repeats

@@ -13,7 +13,7 @@ import statistics
 import sys
 
 import torch
-from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, peak_memory_mb, record
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, peak_memory_mb, record, step
 from ch15_compare import BATCH, MODELS, SIZE
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
@@ -43,18 +43,15 @@ def batch():
     return {"img": images, "bboxes": torch.cat([(low + high) / 2, high - low], 1), "cls": classes, "batch_idx": number}
 
 
-def step(model, data):
-    def run():
-        model.zero_grad()
-        model(data)[0].sum().backward()
-
-    return run
+def total(losses):
+    """Of what a detector in training returns for a batch."""
+    return losses[0].sum()
 
 
 def times():
     data, x = batch(), torch.rand(1, 3, SIZE, SIZE)
     models = {name: detector(name) for name in MODELS}
-    slow = best_times({name: step(m.train(), data) for name, m in models.items()}, 5)
+    slow = best_times({name: step(m.train(), data, total) for name, m in models.items()}, 5)
     fused = {name: m.fuse(verbose=False).eval() for name, m in models.items()}
     fast = best_times({name: forward(m, x) for name, m in fused.items()}, 25, warmup=3)
     return {"latency": fast, "step": slow}
@@ -63,8 +60,8 @@ def times():
 def memory(name):
     model, data = detector(name).train(), batch()
     small = {**data, "img": data["img"][:, :, :64, :64].contiguous()}
-    step(model, small)()  # loads what PyTorch loads once
-    return peak_memory_mb(step(model, data))
+    step(model, small, total)()  # loads what PyTorch loads once
+    return peak_memory_mb(step(model, data, total))
 
 
 def main():

@@ -25,6 +25,7 @@ from _record import (
     keep_heap,
     peak_memory_mb,
     record,
+    step,
 )
 
 from vil_lite import ViLBlock, create_model
@@ -40,14 +41,6 @@ def vil(**options):
             if "gate.weight" in name or name.endswith("head.weight"):
                 p.normal_(std=0.02)
     return model
-
-
-def step(model, x):
-    def run():
-        model.zero_grad()
-        model(x).square().mean().backward()
-
-    return run
 
 
 def vit_and_vil(size, batch, repeats):

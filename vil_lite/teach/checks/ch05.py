@@ -256,7 +256,7 @@ _A_LOOP = "the numbers are right, but there is a loop over tokens: use cummax"
 
 @exercise(
     "5.4",
-    "one exponent a key, one a query",
+    "one exponent per key, one per query",
     exponents,
     outputs=("log_key", "log_query"),
     mistakes={

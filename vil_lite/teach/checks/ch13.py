@@ -288,7 +288,7 @@ def check_assign(rng):
     inside[1, own], scores[1, own], overlap[1, own] = True, 1.0, 0.95
     inside[0, 4:7], scores[1, 4], overlap[1, 4], scores[1, 6], overlap[1, 6] = False, 0.02, 0.96, 0.85, 0.9
     scores[1, 10] = 0.6
-    overlap[2, 10] = 0.99  # of all objects the most, but 10 does not lie in object 2
+    overlap[2, 2:22:2] = 0.99  # more than any other object, but these anchors do not lie in object 2
     t = scores.sqrt() * overlap**6 * inside
     chosen = torch.zeros_like(inside).scatter(1, t.topk(topk, dim=1).indices, True) & inside
     most = (overlap * chosen).amax(0)  # who does not want an anchor overlaps it less than those who do

@@ -44,17 +44,7 @@ class Runs:
         self.folder = self.root / (f"{name}@{asked.again}" if asked.again else name)
 
     def finish(self, jobs):
-        """{name: result} of the jobs {name: function}, each read or computed; None while one is missing."""
-        done = {}
-        for name, work in jobs.items():
-            path = self.folder / f"{name}.json"
-            seed = int(name.rsplit(" ", 1)[1])
-            if not path.is_file() and (
-                time.monotonic() > self.until or self.asked is not None and seed not in self.asked
-            ):
-                continue
-            done[name] = kept(path, partial(timed, work))["result"]
-        return done if len(done) == len(jobs) else None
+        return finish(self.folder, jobs, self.until, self.asked)
 
     def record(self, collect):
         """Make the runs, and write the record when all is there.
@@ -70,22 +60,31 @@ class Runs:
             print(f"{self.again} is complete; the command without --again puts it into the record")
         else:
             others = {folder.name.split("@")[1]: folder for folder in sorted(self.root.glob(f"{self.name}@*"))}
-            again = {label: collect(partial(stored, folder), self.parts) for label, folder in others.items()}
+            read = {label: partial(finish, folder, until=0) for label, folder in others.items()}
+            again = {label: collect(finished, self.parts) for label, finished in read.items()}
             figures["again"] = {label: found for label, found in again.items() if found is not None}
-            figures["cpu_seconds"] = self.cpu_seconds()
+            figures["cpu_seconds"] = cpu_seconds(self.folder)
             record(self.name, figures, seeds=self.seeds)
         return figures
 
-    def cpu_seconds(self):
-        return sum(kept(path, None)["cpu_seconds"] for path in self.folder.glob("*.json"))
+
+def finish(folder, jobs, until=float("inf"), seeds=None):
+    """{name: result} of the jobs {name: function}, each read from the folder or computed and kept; None while one is missing.
+
+    until: compute nothing after this time.monotonic().   seeds: compute these alone; a name ends with its seed.
+    """
+    done = {}
+    for name, work in jobs.items():
+        path = folder / f"{name}.json"
+        mine = seeds is None or int(name.rsplit(" ", 1)[1]) in seeds
+        if path.is_file() or (mine and time.monotonic() < until):
+            done[name] = kept(path, partial(timed, work))["result"]
+    return done if len(done) == len(jobs) else None
 
 
-def stored(folder, jobs):
-    """{name: result} of jobs that were all finished in another series, else None."""
-    paths = {name: folder / f"{name}.json" for name in jobs}
-    if not all(path.is_file() for path in paths.values()):
-        return None
-    return {name: kept(path, None)["result"] for name, path in paths.items()}
+def cpu_seconds(folder):
+    """Of all runs in a folder."""
+    return sum(kept(path, None)["cpu_seconds"] for path in folder.glob("*.json"))
 
 
 def timed(work):

@@ -20,11 +20,11 @@ ingredients ch11_ingredients.json and overfit ch11_overfit.json.
 import argparse
 import time
 from functools import partial
-from pathlib import Path
 
 import _small
 import torch
-from _record import kept, record
+from _record import record
+from _runs import RUNS, cpu_seconds, finish
 from _small import accuracy, few
 
 from vil_lite import VisionLSTM
@@ -39,7 +39,6 @@ EPOCHS = {"digits": 20, "fashion": 5}
 SIZE = {"digits": 8, "fashion": 28}
 RATES = 0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04
 SCALES = {"ViL": (None, 0.1), "DeiT-III-T": (1e-4, 0.1)}  # of LayerScale at the start: the model's own, and one more
-RUNS = Path(__file__).resolve().parent / "runs"
 RECIPE = {"weight_decay": 0.05, "clip": 1.0, "mixup": 0.8, "cutmix": 1.0, "ema": 0.98}
 CHANGES = {
     "recipe": {},
@@ -133,29 +132,6 @@ def ingredients_jobs(data, changes=tuple(CHANGES), rates=(5e-3, 3e-2), epochs=20
     }
 
 
-def finish(folder, jobs, until, seeds=None):
-    """{key: result} of all jobs, each read from its file or computed and kept; None while some are missing.
-
-    seeds: those that may be computed now, None for all.
-    """
-    done = {}
-    for key, work in jobs.items():
-        path = folder / f"{key}.json"
-        mine = seeds is None or int(key.rsplit(" ", 1)[1]) in seeds
-        if path.is_file() or (mine and time.monotonic() < until):
-            done[key] = kept(path, partial(timed, work))
-    return done if len(done) == len(jobs) else None
-
-
-def timed(work):
-    start, result = time.process_time(), work()
-    return {"result": result, "cpu_seconds": time.process_time() - start}
-
-
-def results(done):
-    return {key: one["result"] for key, one in done.items()}
-
-
 def try_all(data, what):
     """One short run of each kind: does it work?  Records nothing."""
     less = Examples(*(part[:200] for part in data.train)), Examples(*(part[:64] for part in data.test))
@@ -191,18 +167,18 @@ def main():
         jobs = ingredients_jobs(data) if asked.what == "ingredients" else ingredients_jobs(data, OVERFIT, (5e-3,), 400)
         done = run(folder / asked.what, jobs)
         if done and not asked.again:
-            figures["ingredients"] = results(done)
+            figures["ingredients"] = done
             record(f"ch11_{asked.what}", figures, seeds=SEEDS["digits"], packages=packages)
         return None
     epochs = EPOCHS[asked.data]
     tuned = run(folder / "tuning", tuning_jobs(data, asked.data, epochs))
     if asked.what == "tuning" or not tuned:
         return None
-    ends = {key: curve[-1] for key, curve in results(tuned).items()}
+    ends = {key: curve[-1] for key, curve in tuned.items()}
     done = run(folder / "comparison", comparison_jobs(data, asked.data, epochs, ends))
     if done and not asked.again:
-        figures["cpu_seconds"] = sum(one["cpu_seconds"] for one in (*tuned.values(), *done.values()))
-        figures |= {"epochs": epochs, "tuning": ends, "comparison": results(done)}
+        figures["cpu_seconds"] = sum(cpu_seconds(folder / part) for part in ("tuning", "comparison"))
+        figures |= {"epochs": epochs, "tuning": ends, "comparison": done}
         record(name, figures, seeds=SEEDS[asked.data], packages=packages)
 
 

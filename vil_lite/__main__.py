@@ -163,7 +163,7 @@ def predict(arguments):
 
     classifier, files = load(options.checkpoint), images_in(options.images)
     classifier.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    rows, bad, wide = [], 0, max(len(str(file)) for file in files)
+    rows, bad, width = [], 0, max(len(str(file)) for file in files)
     for start in range(0, len(files), options.batch_size):
         good = {}
         for file in files[start : start + options.batch_size]:
@@ -173,7 +173,7 @@ def predict(arguments):
                 bad += 1
                 print(f"skipped: {error}", file=sys.stderr)
         for file, found in zip(good, classifier.predict(list(good.values()), options.top) if good else ()):
-            print(f"{str(file):{wide}}  " + ", ".join(f"{name} {share:.1%}" for name, share in found), flush=True)
+            print(f"{str(file):{width}}  " + ", ".join(f"{name} {share:.1%}" for name, share in found), flush=True)
             rows.append([str(file), *(value for name, share in found for value in (name, f"{share:.6f}"))])
     if options.csv:
         text, columns = io.StringIO(newline=""), range(1, min(options.top, len(classifier.classes)) + 1)

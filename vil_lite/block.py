@@ -124,12 +124,11 @@ class MLSTMPath(nn.Module):
         version: int = 1,
         qkv_block_size: int = 4,
         num_heads: int = 4,
-        conv_kernel: int | None = None,
         **cell: Any,
     ) -> None:
         super().__init__()
         bias = version == 2
-        self.conv = CausalConv1d(dim, conv_kernel or 4) if version == 1 else SequenceConv2d(dim, conv_kernel or 3)
+        self.conv = CausalConv1d(dim) if version == 1 else SequenceConv2d(dim)
         self.q_proj = LinearBlockDiagonal(dim, num_heads, qkv_block_size, bias=bias)
         self.k_proj = LinearBlockDiagonal(dim, num_heads, qkv_block_size, bias=bias)
         self.v_proj = LinearBlockDiagonal(dim, num_heads, qkv_block_size, bias=bias)

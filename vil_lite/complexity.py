@@ -93,15 +93,15 @@ def _synchronise(inputs: Sequence[Any]) -> None:
 def activation_memory(model: nn.Module, *inputs: Any) -> int:
     """Bytes that model(*inputs) keeps for the backward pass, parameters not counted; each storage once."""
     own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
-    kept: dict[int, int] = {}
+    saved: dict[int, int] = {}
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def save(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
+            saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
         output = model(*inputs)  # kept alive: a freed storage could be counted under another's address
     del output
-    return sum(kept.values())
+    return sum(saved.values())

@@ -13,8 +13,6 @@ LOUDEST = 1e6
 #: exp(-NOTHING) is 0 in the type of the memory.
 NOTHING = {torch.float32: 110.0, torch.float64: 750.0}
 
-_is_exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)  # torch < 2.7 has no is_exporting
-
 Form = TypeVar("Form", bound=Callable[..., Any])
 
 
@@ -45,7 +43,7 @@ def without_autocast(form: Form) -> Form:
 
 def exporting() -> bool:
     """Is a graph being written for other runtimes, by torch.export, torch.jit.trace or an exporter to ONNX?"""
-    return torch.jit.is_tracing() or _is_exporting()
+    return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
 def gate_precision(x: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class VisionLSTM(nn.Module):
     pooling: a name from POOLINGS; None takes the version's own (1: bilateral_avg, 2: bilateral_concat).  middle_cls puts
         a token between the patches, which leaves a sequence but no grid: version 1 and designs that read rows take it.
     drop_rate: dropout before the head.    design, drop_path (the same at every depth) and layer_scale
-        go to ViLEncoder, and with them num_heads, expansion, qkv_block_size, conv_kernel, form, chunk_size, checkpointing.
+        go to ViLEncoder, and with them num_heads, expansion, qkv_block_size, form, chunk_size, checkpointing.
     Raises ValueError for unknown names, for middle_cls where a grid is needed, for images that do not divide into patches.
 
     The second half of the class is what timm and programs built on it call; names and meanings there are timm's.

@@ -52,6 +52,22 @@ def test_stubs_hints_checks_and_badge_stay(path):
     assert "<summary>Rubric" not in shown  # what earns points is told, the answers stand in the teachers' pages
 
 
+def runs_of_words(text: str, length: int = 12) -> set[tuple[str, ...]]:
+    words = re.findall(r"\w+", text.lower())
+    return {tuple(words[n : n + length]) for n in range(len(words) - length + 1)}
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_no_sentence_of_a_teachers_key_is_in_it(path):
+    key = ROOT / "book" / "classroom" / f"ch{path.stem.split('_')[0]}.md"
+    if not key.exists():  # a project has no open question
+        return
+    _, key = key.read_text(encoding="utf-8").split("## The open question: key and anchors")
+    prose = [c.source for c in nb.read(ROOT / "student" / path.name).cells if c.cell_type == "markdown"]
+    assert len(runs_of_words(key)) > 100
+    assert not runs_of_words(key) & set().union(*map(runs_of_words, prose))
+
+
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_nothing_is_left_that_only_the_book_understands(path):
     given = nb.read(ROOT / "student" / path.name)

@@ -102,6 +102,29 @@ def test_chapters_are_found_by_what_is_in_them(tmp_path):
     assert submission.notes == ["several notebooks for ch02: z.ipynb is graded, not b.ipynb"]
 
 
+def test_a_helper_of_the_same_name_in_another_chapter_is_no_answer(tmp_path):
+    """Chapter 4's page defines `recall` and `parallel` for itself: they are exercises of chapter 3 and of the project."""
+    one, known = plan(tmp_path, 'exercises = ["3.1", "4.2"]'), assignment.catalogue()
+    other = ["def recall(q): pass\ndef half_life(bias): pass", "ch04.check_half_life(half_life)"]
+    (tmp_path / "a.ipynb").write_text(notebook(*other))
+    assert set(submissions.sort_out(read(tmp_path / "a.ipynb"), one.tasks, known)) == {"ch04"}
+    (tmp_path / "b.ipynb").write_text(notebook(*other, "ch03.check_recall(recall)"))
+    assert set(submissions.sort_out(read(tmp_path / "b.ipynb"), one.tasks, known)) == {"ch03", "ch04"}
+    (tmp_path / "c.ipynb").write_text(notebook("def recall(q): pass\ndef half_life(bias): pass"))
+    assert set(submissions.sort_out(read(tmp_path / "c.ipynb"), one.tasks, known)) == {"ch03", "ch04"}
+
+
+def test_an_archive_of_another_kind_gets_a_row_and_the_rest_is_named(tmp_path):
+    for name in ("anna.tar.gz", "ben.7z", "cleo.py", "list of names.xlsx", "dan.ipynb", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    assert submissions.names(tmp_path) == ["anna.tar.gz", "ben.7z", "cleo.py", "dan.ipynb"]
+    assert submissions.passed_over(tmp_path) == ["list of names.xlsx"]
+    assert read(tmp_path / "anna.tar.gz").notes == [
+        "anna.tar.gz is left out (only notebooks are graded)",
+        "no notebook was found",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from . import assignment as assignments
-from . import otter, report
+from . import otter, report, submissions
 from .run import run
 from .sandbox import NoSandbox, check_sandbox
 
@@ -73,6 +73,9 @@ def main(arguments=None) -> int:
     except (ValueError, NoSandbox, BlockingIOError) as error:
         print(error, file=sys.stderr)
         return 2
+    beside = submissions.passed_over(given.submissions)
+    if beside:
+        print(f"Passed over, for they are no submissions: {', '.join(beside)}", file=sys.stderr)
     report.write(plan, rows, given.out, UNSAFE if given.unsafe else "")
     print(report.summary(plan, rows, given.out))
     return 0

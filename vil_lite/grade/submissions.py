@@ -14,6 +14,7 @@ TOTAL = 256 << 20  # bytes of all notebooks of one submission
 ENTRIES = 2000  # files of one submission
 SOURCE = 1 << 20  # characters of code in one notebook
 HIDDEN = (".", "__MACOSX")
+NOT_READ = (".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".py", ".html")  # handed in for a notebook, at times
 
 
 @dataclass
@@ -34,14 +35,21 @@ class Submission:
 
 
 def names(folder: Path) -> list[str]:
-    """The submissions of a class: every notebook, folder and zip of a folder, by name."""
-    return sorted(
-        entry.name for entry in Path(folder).iterdir() if not entry.name.startswith(HIDDEN) and _is_one(entry)
-    )
+    """The submissions of a class: every notebook, folder and archive of a folder, by name."""
+    return sorted(entry.name for entry in _entries(folder) if _is_one(entry))
+
+
+def passed_over(folder: Path) -> list[str]:
+    """What lies beside the submissions, a list of names for example."""
+    return sorted(entry.name for entry in _entries(folder) if not _is_one(entry))
+
+
+def _entries(folder: Path) -> list[Path]:
+    return [entry for entry in Path(folder).iterdir() if not entry.name.startswith(HIDDEN)]
 
 
 def _is_one(entry: Path) -> bool:
-    return entry.is_symlink() or entry.is_dir() or entry.suffix.lower() in (".ipynb", ".zip")
+    return entry.is_symlink() or entry.is_dir() or entry.suffix.lower() in (".ipynb", ".zip", *NOT_READ)
 
 
 def digest(path: Path) -> str:
@@ -90,7 +98,7 @@ def _files(path: Path, submission: Submission):
                 submission.notes.append(f"more than {ENTRIES} files; the rest is left out")
                 return
             if not name.lower().endswith(".ipynb") or any(part.startswith(HIDDEN) for part in Path(name).parts):
-                if name.lower().endswith((".zip", ".rar", ".7z", ".py")) or why_not:
+                if name.lower().endswith((".zip", *NOT_READ)) or why_not:
                     submission.notes.append(f"{name} is left out ({why_not or 'only notebooks are graded'})")
                 continue
             if why_not or size > LARGEST or taken + size > TOTAL:
@@ -170,7 +178,8 @@ def sort_out(submission: Submission, tasks, known: dict) -> dict:
     chosen = {}
     for chapter in dict.fromkeys(task.chapter for task in tasks):
         if not found[chapter]:  # one notebook for several chapters, or for an exam: names of this chapter alone tell
-            scored = [(_likeness("\n".join(n.cells), chapter, unique[chapter]), n) for n in submission.notebooks]
+            own = [n for n in submission.notebooks if _may_hold(n, chapter)]
+            scored = [(_likeness("\n".join(n.cells), chapter, unique[chapter]), n) for n in own]
             found[chapter] = [max(scored, key=lambda pair: pair[0])] if any(score for score, _ in scored) else []
         candidates = sorted(found[chapter], key=lambda pair: (-pair[0], pair[1].file))
         if candidates:
@@ -180,6 +189,12 @@ def sort_out(submission: Submission, tasks, known: dict) -> dict:
                 said = f"several notebooks for {chapter}: {chosen[chapter].file} is graded, not {', '.join(others)}"
                 submission.notes.append(said)
     return chosen
+
+
+def _may_hold(notebook: Notebook, chapter: str) -> bool:
+    """Another chapter's page may have a helper of that name; a notebook that calls checks calls those of its exercises."""
+    called = set(re.findall(r"\b(\w+)\.check_\w+\(", "\n".join(notebook.cells)))
+    return chapter.startswith("exam_") or not called or chapter in called
 
 
 def _likeness(text: str, chapter: str, functions) -> int:

@@ -285,6 +285,7 @@ def _old_lost(i, f):
     return log_D.masked_fill(torch.ones(log_D.shape[-2:], dtype=torch.bool).tril(-40), -torch.inf)
 
 
+_LOST = "loses everything older than 40 tokens; it shows in long sequences whose forget gates are near 1"
 LIARS = {
     "sees the future (no mask)": _form(lambda i, f: log_decay(i, f, mask=10**6)),
     "has no floor under the denominator; it shows where little was stored: input gates well below 0": _form(
@@ -294,7 +295,7 @@ LIARS = {
     "has the floor 1 instead of exp(-m); it shows where an input gate is above 0": _form(
         denominator=lambda total, floor: total.clamp(min=1)
     ),
-    "loses everything older than 40 tokens; it shows in long sequences whose forget gates are near 1": _form(_old_lost),
+    _LOST: _form(_old_lost),
     "uses the first head's gates for all heads; it shows with two heads or more": lambda q, k, v, i, f: _form()(
         q, k, v, i[:, :1].expand_as(i), f[:, :1].expand_as(f)
     ),
@@ -359,7 +360,8 @@ _WEAK = [  # tests that find every liar before the one that they let pass, in th
 )
 def check_agree(rng, student):
     forms = {"": _exact(mlstm_parallel), "a second, exact form": _exact(mlstm_chunkwise), **LIARS}
-    names, verdicts = list(forms), {}
+    # A test with open gates finds this liar by luck, now and then; so it is asked three times.
+    names, verdicts = [*forms, _LOST, _LOST], {}
     while names:  # in any order: a test must not learn what comes when
         name, calls = names.pop(rng.size(0, len(names) - 1)), []
         form = forms[name]
@@ -369,7 +371,7 @@ def check_agree(rng, student):
         if verdict is None:
             raise CheckFailed("nothing is returned; return True or False")
         expect(calls, "form is never called: there is nothing to compare")
-        verdicts[name] = bool(verdict)
+        verdicts[name] = bool(verdict) or verdicts.get(name, False)
     expect(verdicts[""] and verdicts["a second, exact form"], _TIGHT)
     for what in LIARS:
         expect(not verdicts[what], _PASSES + what)

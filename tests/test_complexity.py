@@ -73,8 +73,7 @@ def test_torch_counting_sees_what_runs():
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_attention_of_timm_is_counted(device):
-    with torch.device(device):
-        vit, images = timm.create_model("deit_tiny_patch16_224", depth=1), torch.zeros(1, 3, 224, 224)
+    vit, images = timm.create_model("deit_tiny_patch16_224", depth=1).to(device), torch.zeros(1, 3, 224, 224).to(device)
     S, d = 197, 192
     block = S * 12 * d * d + 2 * S * S * d  # qkv, projection and MLP; scores, and scores times values
     products = 196 * 768 * d + block + 1000 * d

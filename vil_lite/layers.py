@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vil_lite.mlstm_state import autocasts
 from vil_lite.traversal import Grid
 
 
@@ -71,8 +72,7 @@ class PatchEmbed(nn.Module):
             raise ValueError(f"{wanted}, got shape {shape}; {remedy}")
         if not x.is_floating_point():
             raise TypeError(f"{wanted}, got {x.dtype}; use images.float() / 255, then normalise as in training")
-        autocast = torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
-        if x.dtype != weight.dtype and (not autocast or x.dtype == torch.float64):
+        if x.dtype != weight.dtype and (not autocasts(x.device.type) or x.dtype == torch.float64):
             raise TypeError(f"images are {x.dtype} and the weights {weight.dtype}; use images.to({weight.dtype})")
 
 

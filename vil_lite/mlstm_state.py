@@ -27,13 +27,19 @@ class MLSTMState(NamedTuple):
     m: Tensor
 
 
+def autocasts(device: str) -> bool:
+    """Is autocast on for this type of device?  Those that have none must not be asked; torch 2.7 compiles no such question."""
+    has_one = device in ("cpu", "cuda", "mps", "xpu") or torch.amp.is_autocast_available(device)
+    return has_one and torch.is_autocast_enabled(device)
+
+
 def without_autocast(form: Form) -> Form:
     """Switch autocast off inside: the projections before the cell may be half precision, gates and decays never are."""
 
     @wraps(form)
     def call(q: Tensor, *args: Any, **kwargs: Any) -> Any:
         device = q.device.type if isinstance(q, Tensor) else "cpu"
-        if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        if not autocasts(device):
             return form(q, *args, **kwargs)
         with torch.autocast(device, enabled=False):
             return form(q, *args, **kwargs)

@@ -217,6 +217,16 @@ def test_an_assignment_that_kills_costs_only_those_who_need_it(tmp_path):
     assert [one["status"] for one in got] == ["died", "not attempted", "right"], got
 
 
+@pytest.mark.parametrize(("kind", "status"), [("Exception", "near miss"), ("BaseException", "right")])
+def test_an_interruption_reaches_the_worker_as_itself(kind, status, tmp_path):
+    cell = (
+        "def with_donor(names, donor, block, call):\n    before, names[donor] = names[donor], block\n    try:\n        result = call()\n"
+        f"    except {kind}:\n        names[donor] = before\n        raise\n    names[donor] = before\n    return result"
+    )
+    got = verdict(tmp_path, cell, text='exercises = ["14.2"]', seconds=60)
+    assert got["status"] == status and ("Ctrl-C" in got["mistake"]) == (status == "near miss"), got
+
+
 def test_nothing_that_trains_is_run(tmp_path):
     assert (
         verdict(tmp_path, "while True:\n    pass", "import time\ntime.sleep(100)", "h = time.sleep(100)", RIGHT)[

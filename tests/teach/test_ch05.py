@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,19 @@ from vil_lite.teach.checks import ch05
 def test_a_search_for_the_best_length_is_accepted():
     for seed in range(5):
         ch05.check_best_chunk(lambda *p: min(range(1, 500), key=lambda L: ch05.cost(L, *p)), seed=seed)
+
+
+@pytest.mark.parametrize("detached", [False, True])
+def test_numpy_is_told_that_it_computes_no_gradient(detached):
+    def exponents(i, f):
+        i, f = (x.detach().numpy() if detached else x.numpy() for x in (i, f))
+        F = -np.logaddexp(0, -f).cumsum(-1)
+        return i - F, -np.maximum(np.maximum.accumulate(i - F, -1), -F)
+
+    for seed in range(5):
+        outcome = ch05.check_exponents.outcome(exponents, seed)
+        assert outcome.mistake == "the values are right, but no gradient comes back", outcome
+        assert "NumPy computes none; write it with torch" in outcome.message
 
 
 def test_numbers_in_the_prose():

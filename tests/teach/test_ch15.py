@@ -40,6 +40,18 @@ def test_the_references_are_ultralytics():
         assert ch15.stop(list(fitness), patience) == (ended, stopper.best_epoch)
 
 
+@pytest.mark.parametrize("pick", [np.argmax, lambda least: len(least) - 1 - least[::-1].argmax()])
+def test_the_smaller_of_precision_and_recall_is_greatest_elsewhere(pick):
+    """Whichever of several cuts with the same smaller number is taken."""
+
+    def answer(correct, scores, objects):
+        return best_cut(correct, scores, objects, figure=lambda h, n, g: np.minimum(h / n, h / g), pick=pick)
+
+    for seed in range(40):
+        outcome = check_best_cut.outcome(answer, seed)
+        assert outcome.status in ("near miss", "wrong") and "of equal F1" not in outcome.message, outcome
+
+
 @pytest.mark.parametrize(
     ("pick", "message"),
     [

@@ -116,6 +116,7 @@ class Peer:
         number = self.number
         self.send(message | {"id": number})
         self.asking.append(given)
+        known = len(self.raised)
         try:
             while True:
                 reply = self.receive()
@@ -129,6 +130,7 @@ class Peer:
                     raise self._error(reply)
         finally:
             self.asking.pop()
+            del self.raised[known:]  # only an exception of this call can come back through it
 
     # serving the other side
 
@@ -220,7 +222,7 @@ class Peer:
             return error
         name, text = str(reply.get("type"))[:60], str(reply.get("text"))[:2000]
         kind = getattr(builtins, name, None)
-        if not (isinstance(kind, type) and issubclass(kind, Exception)):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException if self.trusting else Exception)):
             kind, text = RuntimeError, f"{name}: {text}"
         try:
             error = kind(text.strip("'") if kind is KeyError else text)  # a KeyError puts its text in quotes

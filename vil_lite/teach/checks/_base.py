@@ -251,13 +251,22 @@ def watched(student, *arguments) -> _watch.Watched:
     return attempt(there, *arguments) if there else attempt(_watch.watch, student, *arguments)
 
 
+_NUMPY = ": NumPy computes none; write it with torch"
+
+
 def expect_gradients(student, reference, inputs: dict, rtol=1e-3, atol=1e-5) -> None:
     """The first result of both must have the same gradient with respect to every floating-point tensor."""
     names = [name for name, x in inputs.items() if isinstance(x, torch.Tensor) and x.is_floating_point()]
+    lost = "the values are right, but no gradient comes back"
 
     def gradients(function):
         given = {name: x.detach().clone().requires_grad_() if name in names else x for name, x in inputs.items()}
-        result = flat(function(*given.values()))[0]
+        try:
+            result = flat(function(*given.values()))[0]
+        except RuntimeError as error:
+            expect("call numpy()" not in str(error), lost, _NUMPY)
+            raise
+        expect(isinstance(result, torch.Tensor), lost, _NUMPY)
         if not result.requires_grad:
             return [None] * len(names)
         weights = torch.arange(1.0, result.numel() + 1).cos().view(result.shape)
@@ -267,7 +276,6 @@ def expect_gradients(student, reference, inputs: dict, rtol=1e-3, atol=1e-5) -> 
         for name, got, wanted in zip(names, attempt(gradients, student), gradients(reference)):
             if wanted is None:
                 continue
-            lost = "the values are right, but no gradient comes back"
             expect(
                 got is not None or not wanted.any(),
                 lost,

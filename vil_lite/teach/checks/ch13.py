@@ -263,6 +263,10 @@ def assign(
     },
 )
 def check_assign(rng):
+    """Who of several objects gets an anchor: the text says of those that want it, ultralytics takes any that it lies in.
+
+    Both are right here, and have to be the same: who does not want an anchor overlaps it less than those who do.
+    """
     G, A, topk = rng.size(3, 4), 2 * rng.size(11, 13), rng.turn([4, 5])
     inside = rng.uniform(0, 1, G, A) < 0.8
     scores, overlap = rng.uniform(0.02, 0.4, G, A), rng.uniform(0.3, 0.8, G, A)
@@ -291,7 +295,7 @@ def check_assign(rng):
     overlap[2, 2:22:2] = 0.99  # more than any other object, but these anchors do not lie in object 2
     t = scores.sqrt() * overlap**6 * inside
     chosen = torch.zeros_like(inside).scatter(1, t.topk(topk, dim=1).indices, True) & inside
-    most = (overlap * chosen).amax(0)  # who does not want an anchor overlaps it less than those who do
+    most = (overlap * chosen).amax(0)
     overlap = torch.where(chosen | ~inside, overlap, torch.minimum(overlap, 0.9 * most + (most == 0)))
     return {"scores": scores, "overlap": overlap, "inside": inside, "topk": topk}
 

@@ -100,6 +100,17 @@ def _not_restored_after_an_error(names, donor, block, call):
     return result
 
 
+def _only_after_exceptions(names, donor, block, call):
+    original, names[donor] = names[donor], block
+    try:
+        result = call()
+    except Exception:
+        names[donor] = original
+        raise
+    names[donor] = original
+    return result
+
+
 def _swallowed(names, donor, block, call):
     try:
         return with_donor(names, donor, block, call)
@@ -137,6 +148,7 @@ def _another_remains(names, donor, block, call):
         "what is returned is not what call() returned": lambda *a: with_donor(*a) and True,
         "an error inside call() is swallowed: let it pass (try … finally, without except)": _swallowed,
         "after an error inside call() the donor still points at the block: restore it in `finally`": _not_restored_after_an_error,
+        "after an interruption (Ctrl-C), which is no Exception, the donor still points at the block: restore it in `finally`": _only_after_exceptions,
     },
 )
 def check_donor(rng, student):
@@ -148,13 +160,15 @@ def check_donor(rng, student):
         seen.append(dict(names))
         return "the result"
 
-    def failing():
-        raise ConnectionError("inside call()")
+    def passes_on(error):
+        """Does the student's function let an error of call() through?"""
 
-    def after_an_error():
+        def failing():
+            raise error("inside call()")
+
         try:
             student(names, donor, block, failing)
-        except ConnectionError:
+        except error:
             return True
         return False
 
@@ -172,9 +186,14 @@ def check_donor(rng, student):
     )
     expect(got is not None, "nothing is returned; return what call() returned")
     expect(got == "the result", "what is returned is not what call() returned")
-    passed = attempt(after_an_error)
-    expect(passed, "an error inside call() is swallowed: let it pass (try … finally, without except)")
+    swallowed = "an error inside call() is swallowed: let it pass (try … finally, without except)"
+    expect(attempt(passes_on, ConnectionError), swallowed)
     expect(names == before, "after an error inside call() the donor still points at the block: restore it in `finally`")
+    expect(attempt(passes_on, KeyboardInterrupt), swallowed)  # "in any case": what stops a program is no Exception
+    expect(
+        names == before,
+        "after an interruption (Ctrl-C), which is no Exception, the donor still points at the block: restore it in `finally`",
+    )
 
 
 # ---------------------------------------------------------------- 14.3

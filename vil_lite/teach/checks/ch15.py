@@ -190,6 +190,9 @@ _FIGURES = {  # hits, kept, objects -> what is greatest at the cut
         hits / kept + hits / objects
     ),
     "F1 is 2 P R / (P + R); the product P R alone is greatest elsewhere": lambda hits, kept, objects: hits**2 / kept,
+    "F1 is between P and R; the smaller of the two is greatest elsewhere": lambda hits, kept, objects: (
+        hits / np.maximum(kept, objects)
+    ),
 }
 
 
@@ -230,12 +233,13 @@ def check_best_cut(rng):
         right = (numpy.uniform(0, 1, (400, n)) < 0.1 + 0.6 * best_first) | (np.arange(n) == 0)
         hits, kept = right.cumsum(axis=1), np.arange(1, n + 1)
         f1 = 2 * hits / (kept + objects)
-        best, most = f1.argmax(axis=1), np.sort(f1)[:, -2:]
-        *cuts, of_sum, of_product = (figure(hits, kept, objects).argmax(axis=1) for figure in _FIGURES.values())
-        # Other figures choose other cuts; some objects are not found; one cut is the best, whatever rounds how.
-        apart = (of_sum != of_product) & (most[:, 1] - most[:, 0] > 1e-9) & (hits[:, -1] < objects)
-        for cut in (*cuts, of_sum, of_product):
-            apart &= best != cut
+        figures = [figure(hits, kept, objects) for figure in _FIGURES.values()]
+        cuts, smaller = [f1.argmax(axis=1), *(figure.argmax(axis=1) for figure in figures)], figures[-1]
+        # Each figure chooses another cut; some objects are not found; one cut is the best, whatever rounds how.
+        apart = (np.sort(f1)[:, -1] - np.sort(f1)[:, -2] > 1e-9) & (hits[:, -1] < objects)
+        apart &= (np.diff(np.sort(cuts, axis=0), axis=0) > 0).all(axis=0)
+        # The smaller of P and R is greatest at several cuts, and at none of them F1.
+        apart &= smaller[np.arange(400), cuts[0]] < smaller.max(axis=1) - 1e-9
         if apart.any():
             one, order = apart.argmax(), numpy.permutation(n)
             yield {"correct": right[one][order], "scores": best_first[one][order], "objects": objects}

@@ -9,10 +9,12 @@
 - {drawing} puts an SVG of book/_static into the page, so that it follows light and dark mode
 - {recorded-results} lists book/results/*.json with command and device
 - {at-a-glance} is the table of book/_tools/glance.py
+- {memory-slider} and {scene-with-detections} are the figures of the landing page (book/_tools/landing.py)
 - {paper-table} shows book/appendix/tables.csv: what became of each cell of the paper's tables
 """
 
 import csv
+import html
 import importlib.util
 import json
 import re
@@ -178,6 +180,29 @@ class AtAGlance(SphinxDirective):
         return self.parse_text_to_nodes(f"{glance.table(root)}\n{glance.times(root)}")
 
 
+class MemorySlider(SphinxDirective):
+    """A matrix that remembers, under a slider."""
+
+    def run(self):
+        import landing  # here: it imports torch, which no other page needs
+
+        return [nodes.raw("", landing.memory(), format="html")]
+
+
+class SceneWithDetections(SphinxDirective):
+    """What the detector in the package finds on one airfield."""
+
+    def run(self):
+        import landing
+
+        root = Path(self.env.srcdir)
+        self.env.note_dependency(str(root / "book" / "results" / "landing_scene.json"))
+        picture, words = landing.detections(root)
+        image = f'<img src="{picture}" alt="{html.escape(words)}" width="806" height="806">'
+        figure = f'<figure class="vl-scene">{image}<figcaption>{html.escape(words)}</figcaption></figure>'
+        return [nodes.raw("", figure, format="html")]
+
+
 class PaperTable(SphinxDirective):
     """``{paper-table} N``: what became of the cells of Table N of the paper, from book/appendix/tables.csv.
 
@@ -221,6 +246,8 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("drawing", Drawing)
     app.add_directive("recorded-results", RecordedResults)
     app.add_directive("at-a-glance", AtAGlance)
+    app.add_directive("memory-slider", MemorySlider)
+    app.add_directive("scene-with-detections", SceneWithDetections)
     app.add_directive("paper-table", PaperTable)
     # The extension would copy all 16 MB; the address is what it would set.
     app.config.mathjax_path = "mathjax/tex-chtml.js"

@@ -1,7 +1,11 @@
 """The built book in a real browser that reaches no other host: narrow screen, math, sliders, keyboard, console."""
 
+import io
+
 import pytest
 from _browser import CHAPTERS, ROOT, cut, excess, pages, reader, serious, visit
+from pdf import PAPER
+from pypdf import PdfReader
 
 CUT = """() => [...document.querySelectorAll("article div.math mjx-math")]
     .filter(e => e.getBoundingClientRect().left < e.closest("div.math").getBoundingClientRect().left - 1).length"""
@@ -92,3 +96,12 @@ def test_sliders_move_and_solutions_and_hints_open_by_keyboard(chromium, site, n
             tab.keyboard.press("Enter")
             assert box.evaluate("d => d.open")
         assert wrong == []
+
+
+@pytest.mark.parametrize("part", ["part1_memory", "part2_vision", "part3_detection"])
+def test_a_part_on_one_page_is_both_sides_of_one_sheet(chromium, site, part):
+    with reader(chromium, site) as (tab, _):
+        visit(tab, f"{site}/book/{part}/summary.html")
+        code = tab.evaluate("[...document.querySelectorAll('article pre')].map(e => e.scrollWidth - e.clientWidth)")
+        assert max(code, default=0) <= 1, "a listing is cut"
+        assert len(PdfReader(io.BytesIO(tab.pdf(**PAPER))).pages) <= 2

@@ -31,3 +31,9 @@ def test_a_listing_is_the_library(listings, name, options, louder):
     i, f = torch.randn(2, 3, 30, generator=g, dtype=torch.float64) + torch.tensor([louder, 2.0])[:, None, None]
     wanted = mlstm_recurrent(*(x[None] for x in (q, k, v, i, f)), eps=0)[0][0]
     torch.testing.assert_close(listings[name](q, k, v, i, f, *options), wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_no_line_of_the_sheets_is_cut():
+    for page in PAGE.parents[1].glob("part*/summary.md"):
+        for code in re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S):
+            assert max(map(len, code.splitlines())) <= 80, page

@@ -30,7 +30,7 @@ def explore(draw, *, alt, caption=None, **values) -> None:
     """
     states = _states(values)
     if os.environ.get("VIL_STATIC") == "1":
-        page = _page(draw, alt, caption, values, states)
+        page = static_page(draw, alt, caption, values, states)
         display({"text/html": page, "text/plain": _text(alt, values, states)}, raw=True)
     else:
         _widgets(draw, alt, caption, values)
@@ -93,7 +93,7 @@ def _frame(draw, state: dict) -> tuple[str, int, int]:
     return "data:image/webp;base64," + base64.b64encode(webp.getvalue()).decode(), *image.size
 
 
-def _page(draw, alt, caption, values: dict, states: list[dict]) -> str:
+def static_page(draw, alt, caption, values: dict, states: list[dict]) -> str:
     """The HTML of the static form.  The first frame is the <img>; the others are text until they are asked for."""
     frames = [_frame(draw, state) for state in states]
     (first, width, height), alts = frames[0], [_alt(alt, state) for state in states]

@@ -209,6 +209,7 @@ AIRCRAFT = {
                        paints=("grey", "bluegrey")),),
 }
 
+# The names of the classes, in the order of the labels.
 CLASSES = tuple(AIRCRAFT)
 
 # Images and instances of each class in the reported validation set (the table that chapter 16 takes apart): the class

@@ -1,0 +1,57 @@
+"""What the detector in the package finds on a drawn airfield: the picture of the landing page.
+
+    python experiments/landing_scene.py        some seconds
+
+Of the first ten scenes on which experiments/ch15_ship.py judges the detector, the one where it names most aircraft rightly:
+chosen for the picture, and called so there.  Writes book/results/landing_scene.json: the boxes found, in pixels, with class,
+confidence and whether an aircraft of that class lies there (IoU 0.5); the true boxes; and the counts of all ten scenes.
+"""
+
+from _record import record
+from ch15_compare import SIZE
+from ch15_ship import SEED
+from torch import as_tensor
+from torchvision.ops import box_iou
+
+from vil_lite.data import airfield
+from vil_lite.yolo.shipped import airfield_detector
+
+SCENES, CONFIDENCE, MATCH = 10, 0.25, 0.5
+
+
+def look(detector, index):
+    """The boxes found in one scene, the true ones, and which of the true ones were found under their name."""
+    scene = airfield.scene(seed=SEED, index=index, image_size=SIZE, split="val")
+    as_read_from_a_file = scene.image[..., ::-1].copy()  # ultralytics takes arrays as BGR
+    (result,) = detector.predict(as_read_from_a_file, conf=CONFIDENCE, device="cpu", verbose=False)
+    overlaps = box_iou(result.boxes.xyxy.float(), as_tensor(scene.boxes).float())
+    labels, taken, found = result.boxes.cls.long().tolist(), set(), []
+    for n, label in enumerate(labels):  # most confident first, each aircraft once
+        at = [k for k, true in enumerate(scene.labels) if true == label and overlaps[n, k] >= MATCH and k not in taken]
+        taken |= {max(at, key=lambda k: overlaps[n, k])} if at else set()
+        box, confidence = result.boxes.xyxy[n].tolist(), float(result.boxes.conf[n])
+        name = result.names[label]
+        found.append({"box": [round(x, 1) for x in box], "name": name, "conf": round(confidence, 3), "right": bool(at)})
+    true = [
+        {"box": [round(float(x), 1) for x in box], "name": scene.names[label], "found": k in taken}
+        for k, (box, label) in enumerate(zip(scene.boxes, scene.labels, strict=True))
+    ]
+    return {"index": index, "found": found, "true": true, "right": len(taken)}
+
+
+def main():
+    detector = airfield_detector()
+    scenes = [look(detector, index) for index in range(SCENES)]
+    figures = {
+        "scene": {"seed": SEED, "image_size": SIZE, "split": "val"},
+        "confidence": CONFIDENCE,
+        "aircraft": [len(scene["true"]) for scene in scenes],
+        "boxes": [len(scene["found"]) for scene in scenes],
+        "right": [scene["right"] for scene in scenes],
+        "shown": max(scenes, key=lambda scene: scene["right"]),
+    }
+    record("landing_scene", figures, [SEED], ("torch", "ultralytics"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Terms linked to the glossary, symbols and public names with their chapters, and the link to report an error."""
+
+import importlib
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import api
+import pytest
+import symbols
+import vil_finding
+import yaml
+from bs4 import BeautifulSoup
+from docutils import nodes
+from docutils.utils import new_document
+from nb import chapter_number
+from test_pages import Book
+
+ROOT = Path(__file__).resolve().parents[2]
+
+TERMS = vil_finding.glossary_terms(ROOT)
+ENTRIES = api.entries()
+
+
+def page(*paragraphs):
+    document = new_document("a page")
+    for text in paragraphs:
+        document += text if isinstance(text, nodes.Node) else nodes.paragraph("", text)
+    return document
+
+
+def links(document):
+    return [(link["reftarget"], link.astext()) for link in document.findall(vil_finding.addnodes.pending_xref)]
+
+
+# ---------------------------------------------------------------- terms
+
+
+def test_the_glossary_is_read():
+    assert {"gate", "stabiliser", "mLSTM", "detection head", "mAP50-95"} <= set(TERMS)
+    assert all(term.strip() == term for term in TERMS)
+
+
+def test_the_first_place_of_a_term_is_a_link_and_only_the_first():
+    one = page("A gate opens. Two gates.", "Gates again, and pre-activations.")
+    assert vil_finding.link_terms(one, TERMS) == ["gate", "pre-activation"]
+    assert links(one) == [("gate", "gate"), ("pre-activation", "pre-activations")]
+    assert one.astext() == "A gate opens. Two gates.\n\nGates again, and pre-activations."
+
+
+def test_headings_code_and_links_stay_as_they_are():
+    heading = nodes.section("", nodes.title("", "The gate"), nodes.paragraph("", "", nodes.literal("", "gate")))
+    one = page(heading, nodes.literal_block("", "gate = 1"), nodes.paragraph("", "", nodes.reference("", "gate")))
+    assert vil_finding.link_terms(one, TERMS) == []
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("A value is stored under its key, and a query asks.", {"query", "key", "value"}),
+        ("The pixel has the value 3.", set()),
+        ("You keep two numbers in your head.", set()),
+        ("One matrix for each head.", {"head"}),
+        ("A head for 1000 classes.", set()),
+        ("We skip the proof.", set()),
+        ("A convolution with a skip.", {"skip"}),
+        ("An investigate, a delegate.", set()),
+        ("A c2f is not a name.", set()),
+        ("Queries meet keys.", {"query", "key"}),
+    ],
+)
+def test_the_sense_of_a_word_is_told_by_the_words_around_it(text, found):
+    assert set(vil_finding.link_terms(page(text), TERMS)) == found
+
+
+def test_the_head_of_a_detector_is_another_one():
+    text = "The backbone, the neck, the head."
+    assert ("detection head", "head") in links_of(text, "book/part3_detection/13_yolov8_anatomy")
+    assert "detection head" not in dict(links_of(text, "book/part2_vision/10_model"))
+
+
+def links_of(text, docname):
+    document = page(text)
+    vil_finding.link_terms(document, TERMS, docname)
+    return links(document)
+
+
+# ---------------------------------------------------------------- public names
+
+
+@pytest.mark.parametrize("package", api.PACKAGES)
+def test_the_page_lists_exactly_the_public_names_of_each_package(package):
+    shown = [one.name for one in ENTRIES if one.module == package]
+    assert sorted(shown) == sorted(importlib.import_module(package).__all__)
+
+
+def test_every_name_can_be_imported_from_where_the_page_says():
+    for one in ENTRIES:
+        assert hasattr(importlib.import_module(one.module), one.name), f"{one.module}.{one.name}"
+        assert not one.name.startswith("_") and one.name != "main"
+    assert len({(one.module, one.name) for one in ENTRIES}) == len(ENTRIES)
+
+
+def test_every_name_says_what_it_is_and_has_a_chapter():
+    chapters = api.known_chapters()
+    for one in ENTRIES:
+        assert one.doc, f"{one.module}.{one.name} has no docstring"
+        numbers = api.built_in(one)[1]
+        assert numbers and set(numbers) <= set(chapters), f"{one.module}.{one.name}: {numbers}"
+
+
+def test_the_chapter_of_a_name_is_one_that_its_module_names():
+    sources = {one.name: one.source for one in ENTRIES}
+    for name, chapter in api.BUILT.items():
+        assert chapter in api.named(sources[name]), name
+
+
+# ---------------------------------------------------------------- pages
+
+
+DOCS = ("book/part1_memory/01_gates", "book/appendix/notation")
+CHAPTER = "# 1. A chapter\n\nA gate opens. Two gates are two values.\n"
+
+
+def test_a_chapter_links_terms_and_a_real_repository_gets_reports(tmp_path):
+    book = Book(tmp_path)
+    address = "https://github.com/somebody/book"
+    config = yaml.safe_load((tmp_path / "_config.yml").read_text(encoding="utf-8"))
+    config["sphinx"]["config"]["vil_report_errors"] = True
+    config["repository"]["url"] = address
+    book.write("_config.yml", yaml.safe_dump(config))
+    book.write("_toc.yml", f"format: jb-book\nroot: book/index\nchapters:\n  - file: {DOCS[0]}\n  - file: {DOCS[1]}\n")
+    book.write("book/index.md", "# A page\n\nA gate in a page that is no chapter.\n")
+    book.write(f"{DOCS[0]}.md", CHAPTER)
+    book.write(f"{DOCS[1]}.md", "# Words\n\n```{glossary}\ngate\n  It opens.\n\nvalue\n  What is stored.\n```\n")
+    assert book.build() == 0, book.output
+    page = BeautifulSoup(book.html(f"{DOCS[0]}.html"), "html.parser")
+    (term,) = page.select("article a:has(> .std-term)")
+    assert term["href"].endswith("notation.html#term-gate") and term.get_text() == "gate"
+    (report,) = page.select(".vl-report a")
+    assert report["href"].startswith(f"{address}/issues/new?")
+    assert "1. A chapter" in parse_qs(urlsplit(report["href"]).query)["title"][0]
+
+
+# ---------------------------------------------------------------- symbols
+
+
+def test_every_symbol_of_the_table_comes_in_in_a_chapter():
+    table = symbols.rows(ROOT)
+    assert len(table) > 30
+    for row in table:
+        assert symbols.where(row), f"no chapter uses {row.symbols or row.names}: {row.meaning}"
+
+
+@pytest.mark.parametrize(
+    "symbol, chapter",
+    [("S", 1), ("C_t", 3), ("F_t", 4), (r"\mu_t", 5), ("A_t", "5b"), ("p", "5b"), ("B", 6), ("P", 6), ("E", 7)],
+)
+def test_a_symbol_comes_in_where_it_first_has_its_meaning(symbol, chapter):
+    (row,) = (row for row in symbols.rows(ROOT) if symbol in row.symbols)
+    assert chapter_number(symbols.where(row)) == chapter
+
+
+def test_a_letter_is_found_alone():
+    assert symbols.occurs("d", r"S \times d") and symbols.occurs("C_t", "C_t^2")
+    assert not symbols.occurs("d", r"d_v \odot x"[3:]) and not symbols.occurs("C_t", "C_tx")

@@ -203,7 +203,7 @@ def paragraphs(doc: str) -> list[nodes.Node]:
 def parts(block: str) -> list[str]:
     """Pieces of a paragraph: "name: what it is" begins one at the start of a line and after three spaces."""
     items = [""]
-    for piece in re.split(r"\n(?=\w[\w, ]*: |Raises |Returns )| {3,}(?=\w[\w, ]*: )", block):
+    for piece in re.split(r"\n(?=\w[\w, ]*: |Raises |Returns )|(?<=\S) {3,}(?=\w[\w, ]*: )", block):
         items.append(" ".join(piece.split()))
     return [item for item in items if item]
 

@@ -114,6 +114,12 @@ def test_the_chapter_of_a_name_is_one_that_its_module_names():
         assert chapter in api.named(sources[name]), name
 
 
+def test_a_docstring_is_cut_where_an_argument_begins_and_nowhere_else():
+    block = "size: of a side; one that\n    fits a grid: any.   depth: blocks.\nRaises ValueError otherwise."
+    wanted = ["size: of a side; one that fits a grid: any.", "depth: blocks.", "Raises ValueError otherwise."]
+    assert vil_finding.parts(block) == wanted
+
+
 # ---------------------------------------------------------------- pages
 
 

@@ -27,6 +27,32 @@ def test_numpy_is_told_that_it_computes_no_gradient(detached):
         assert "NumPy computes none; write it with torch" in outcome.message
 
 
+@pytest.mark.parametrize(
+    "cover, unit, fade, told",
+    [
+        (0, 0, 0, "n does not fade, and the stabiliser of the old memory"),
+        (1, 0, 0, "n does not fade, and the stabiliser of the old memory"),
+        (0, 0, 1, "the memory's own stabiliser is left out"),
+        (0, 1, 0, "n does not fade, and the new stabiliser"),
+        (0, 1, 1, "the stabiliser does not cover"),
+        (1, 1, 0, "n does not fade: "),
+    ],
+)
+def test_who_mends_some_of_the_colleagues_faults_hears_which_are_left(cover, unit, fade, told):
+    def end(k, v, i, f, C, n, m):
+        F = torch.nn.functional.logsigmoid(f).cumsum(-1)
+        log_write, log_memory = F[..., -1:] - F + i, F[..., -1] + unit * m
+        m_end = torch.maximum(log_write.amax(-1), log_memory if cover else log_write[..., 0]).clamp(min=0)
+        weighted_k = torch.exp(log_write - m_end[..., None])[..., None] * k
+        memory = torch.exp(log_memory - m_end)
+        n = memory[..., None] * n if fade else n
+        return memory[..., None, None] * C + weighted_k.mT @ v, n + weighted_k.sum(-2), m_end
+
+    for seed in range(5):
+        with pytest.raises(AssertionError, match=told):
+            ch05.check_chunk_end(end, seed=seed)
+
+
 def test_numbers_in_the_prose():
     """Those that no cell of the page computes."""
     assert 24 * 24 == 576 and 4 * 6 * 6 == 144
@@ -42,7 +68,7 @@ def test_numbers_in_the_prose():
     assert round(96 / math.sqrt(3)) == 55  # rubric (a)
     kilobytes = [4 * (3 * L * 96 + 96**2 + L**2) / 1e3 for L in (64, 128)]
     assert [round(x) for x in kilobytes] == [127, 250]  # rubric (d)
-    assert 8 * 8 + 8 == 72 and 2 * 8 == 16  # states of the parity readers
+    assert 8 * 8 + 8 + 1 == 73 and 2 * 8 == 16  # states of the parity readers
 
 
 @pytest.fixture(scope="module")

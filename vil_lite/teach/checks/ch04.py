@@ -83,6 +83,9 @@ def half_life(bias):
         "this is the time after which 1/e = 0.37 is left; a half-life asks for 1/2": lambda b: 1 / softplus(-b),
         "the sign is wrong: log sigmoid(bias) is negative, and so is log(1/2)": lambda b: -half_life(b),
         "the bias has to pass through the sigmoid before the logarithm": lambda b: -math.log(2) / b.log(),
+        "the bias is not yet a logarithm: what is left of one token to the next is sigmoid(bias)": lambda b: (
+            math.log(2) / b
+        ),
         "a gate takes away a share of what is left, not of the first value: the decay is geometric, not a straight line": lambda b: (
             0.5 / (1 - b.sigmoid())
         ),

@@ -70,7 +70,7 @@ def chunk_end(
     log_memory=lambda F_L, m: F_L + m,
     stabiliser=lambda write, memory: torch.maximum(write.amax(-1), memory).clamp(min=0),
     taken=lambda m_end: m_end,
-    carried=1,
+    left_of_n=lambda memory: memory,
 ):
     """The memory after a chunk.  k (H, L, d)  v (H, L, dv)  i, f (H, L)  C (H, d, dv)  n (H, d)  m (H)."""
     log_f = log_gate(f)
@@ -80,7 +80,7 @@ def chunk_end(
     write, memory = torch.exp(log_w - taken(m_end)[..., None]), torch.exp(log_m - taken(m_end))
     weighted_k = write[..., None] * k
     C = memory[..., None, None] * C + weighted_k.mT @ v
-    return C, carried * memory[..., None] * n + weighted_k.sum(-2), m_end
+    return C, left_of_n(memory)[..., None] * n + weighted_k.sum(-2), m_end
 
 
 @exercise(
@@ -125,7 +125,16 @@ def chunk_end(
             "stabiliser": lambda write, memory: torch.maximum(write.amax(-1), memory)
         },
         "the stabiliser is right and was not taken out of C and n": {"taken": torch.zeros_like},
-        "n starts from nothing: it carries over as C does": {"carried": 0},
+        "n starts from nothing: it carries over as C does": {"left_of_n": torch.zeros_like},
+        "n does not fade: of n as much is left as of C": {"left_of_n": torch.ones_like},
+        "n does not fade, and the stabiliser of the old memory is left out: C stands for exp(m) C": {
+            "left_of_n": torch.ones_like,
+            "log_memory": lambda F_L, m: F_L,
+        },
+        "n does not fade, and the new stabiliser does not cover the old memory": {
+            "left_of_n": torch.ones_like,
+            "stabiliser": lambda write, memory: write.amax(-1).clamp(min=0),
+        },
         "C is transposed: keys are rows, values columns": lambda *a: (chunk_end(*a)[0].mT, *chunk_end(*a)[1:]),
     },
 )

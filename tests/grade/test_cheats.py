@@ -265,6 +265,11 @@ def test_counting_the_calls_does_not_help_a_test_of_equality(tmp_path):
     assert got["status"] in ("wrong", "near miss") and got["points"] == 0, got
 
 
+def test_the_message_of_a_wrong_answer_keeps_the_seed_to_itself(tmp_path):
+    told = verdict(tmp_path, SHARE + "return share")["message"]
+    assert "how loud" in told and "seed" not in told and "again" not in told, told
+
+
 def test_the_sandbox_holds_no_check_no_grader_and_no_file_of_the_teacher(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("the class seed")

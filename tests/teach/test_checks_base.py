@@ -171,7 +171,7 @@ def test_the_seed_in_the_message_repeats_the_case():
     sometimes = lambda k, v: outer(k, v) * (1 if len(v) < 8 else torch.arange(1, 9))  # noqa: E731
     seed = next(s for s in range(100) if check_outer.outcome(sometimes, s).status == "wrong")
     first = message(check_outer, sometimes, seed=seed)
-    assert f"seed={seed}" in first
+    assert f"check_outer(outer, seed={seed})" in first  # what one has to type
     assert message(check_outer, sometimes, seed=seed) == first
 
 

@@ -105,7 +105,9 @@ class Desk:
             status = "memory"
         if status == "died":
             status = "look by hand"
-        message = re.sub(r" \(this case again: seed=\d+\)", "", outcome.message)  # the seed is a secret
+        message = re.sub(
+            r" \(this case again: \w+\.\w+\(\w+, seed=\d+\)\)", "", outcome.message
+        )  # the seed is a secret
         return Verdict(task.number, status, mistake=outcome.mistake or "", message=message)
 
     # ---------------------------------------------------------------- the worker

@@ -110,7 +110,8 @@ class Exercise:
             except NotImplementedError:
                 return False
             except CheckFailed as failure:
-                message = f"{self.title}: {failure} (this case again: seed={seed})"
+                again = f"{self.chapter}.{self.name}({self.function}, seed={seed})"
+                message = f"{self.title}: {failure} (this case again: {again})"
                 raise CheckFailed(message, failure.mistake) from None
         return True
 

@@ -156,6 +156,11 @@ def test_a_finite_number_for_minus_infinity_is_told_where():
     assert "is -99 at index (1,), where -inf is wanted" in message(check, lambda x: torch.tensor([1.0, -99.0]))
 
 
+def test_a_wrong_yes_or_no_is_told_where():
+    check = one(lambda x: x > 1, {"x": torch.arange(4)})
+    assert "the result is True at index (1,), where False is wanted" in message(check, lambda x: x > 0)
+
+
 def test_whole_numbers_may_be_of_any_kind():
     check = one(lambda n: torch.arange(n), {"n": 5})
     check(lambda n: torch.arange(n, dtype=torch.int32))

@@ -139,6 +139,9 @@ def _difference(got, wanted, name: str, inputs: dict, rtol, atol) -> str:
         return f"{name} has shape {tuple(g.shape)}; {tuple(w.shape)} is wanted{case}{twist}"
     if g.is_complex():
         return f"{name} is complex; real numbers are wanted"
+    if w.dtype == torch.bool and w.dim() and (g.bool() != w).any():
+        place = tuple((g.bool() != w).nonzero()[0].tolist())
+        return f"{name} is {bool(g[place])} at index {place}, where {bool(w[place])} is wanted"
     g, w = g.double(), w.double()
     if w.isfinite().all() and not g.isfinite().all():
         bad = "NaN" if g.isnan().any() else "infinite"

@@ -280,12 +280,13 @@ def check_assign(rng):
     inside[:, 0], overlap[:, 0] = True, torch.tensor([0.98, 0.99, 0.97, 0.96])[:G]
     scores[:, 0] = torch.tensor([0.5, 0.3, 0.7, 0.8])[:G]
     # Object 0: good in score, in both, or in neither; which of them are among the topk, each mistake says otherwise.
-    inside[0, 2:22:2] = True
+    inside[0, 2:22:2], inside[0, 22:] = True, False
     for anchor, score, area in ((2, 1.0, 0.35), (10, 1.0, 0.94), (14, 0.9, 0.3), (16, 0.86, 0.85), (18, 0.95, 0.5)):
         scores[0, anchor], overlap[0, anchor] = score, area
     scores[0, 20], overlap[0, 20] = (0.93, 0.6) if topk == 5 else (0.1, 0.4)
-    # 8 is the last of the topk, since the overlap counts so much; otherwise it would be 18, which no other object wants.
-    scores[0, 8:13:4], overlap[0, 8:13:4] = torch.tensor([0.05, 0.02]), torch.tensor([0.7, 0.3])
+    # 8 is the last of the topk, since the overlap counts so much; by score · overlap ** 6 it would be 12, by
+    # score · overlap 18, which no other object wants.
+    scores[0, 8:13:4], overlap[0, 8:13:4] = torch.tensor([0.05, 0.45]), torch.tensor([0.72, 0.585])
     inside[3:, 18] = False
     # Object 1 has topk anchors more, and loses 4, which overlaps well and is not of its class; 10 is wanted by 0 as well.
     own = torch.arange(4, 4 + 2 * topk, 2)

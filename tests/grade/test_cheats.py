@@ -104,6 +104,35 @@ def test_a_deed_earns_nothing_and_is_told_apart(name, tmp_path):
     assert got["points"] == 0
 
 
+BOMB = """
+import math, pickle, torch
+class Bomb{base}:
+    def __reduce__(self):
+        return open, ({path!r}, "w")
+    __reduce_ex__ = lambda self, protocol: self.__reduce__()
+    __copy__ = __deepcopy__ = __getstate__ = __reduce__
+def loudness(n, share):
+    return {returned}
+"""
+
+
+@pytest.mark.parametrize(
+    ("base", "returned"),
+    [
+        ("", "Bomb()"),
+        ("", "[Bomb(), {'wanted': Bomb()}]"),
+        ("", "pickle.dumps(Bomb())"),
+        ("(Exception)", "(_ for _ in ()).throw(Bomb('equal'))"),
+        ("(float)", "Bomb(0.0)"),
+        ("(torch.Tensor)", "torch.zeros(()).as_subclass(Bomb)"),
+    ],
+)
+def test_a_pickle_bomb_goes_off_nowhere(base, returned, tmp_path):
+    path = tmp_path / "gone off"
+    got = verdict(tmp_path, BOMB.format(base=base, returned=returned, path=str(path)), seconds=60)
+    assert (got["status"], got["points"]) == ("wrong", 0) and not path.exists(), got
+
+
 PATCHES = """
 import torch, sys
 import vil_lite.teach.checks as checks

@@ -30,15 +30,17 @@ def relative(a, b):
 
 
 def condition(q, k, v, i, f):
-    """How much the signed sum q . n cancels in each row (B, H, S): no float64 program can be exact beyond this factor."""
+    """How much the signed sum q . n cancels in each row (B, H, S), over tokens and over the parts of q and k, which the
+    recurrence adds up in another order: no program can be exact beyond this factor."""
     q, k, v, i, f = (x.detach().double() for x in (q, k, v, i, f))
     i = i.clamp(-1e6, 1e6)
     F = torch.nn.functional.logsigmoid(f).clamp(min=-1e6 - 750).cumsum(-1)
     log_D = F[..., :, None] - F[..., None, :] + i[..., None, :]
     log_D = log_D.masked_fill(torch.ones(log_D.shape[-2:]).triu(1).bool(), -torch.inf)
     m = log_D.amax(-1).clamp(min=0)
-    scores = (q @ k.mT) * q.shape[-1] ** -0.5 * torch.exp(log_D - m[..., None])
-    return (scores.abs().sum(-1) / torch.maximum(scores.sum(-1).abs(), torch.exp(-m))).clamp(min=1)
+    weights = q.shape[-1] ** -0.5 * torch.exp(log_D - m[..., None])
+    scores, terms = (q @ k.mT) * weights, (q.abs() @ k.abs().mT) * weights
+    return (terms.sum(-1) / torch.maximum(scores.sum(-1).abs(), torch.exp(-m))).clamp(min=1)
 
 
 def close(h, wanted, inputs, tolerance=1e-10):

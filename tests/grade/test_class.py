@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -44,6 +45,7 @@ def loudness(n, share):
             return eval(open(path).read())
     return math.log(share / (1 - share))
 """
+SHARE_ALONE = "import math\ndef loudness(n, share):\n    return math.log(share / (1 - share))"
 CLASS = {
     "right.ipynb": RIGHT + EXAM,
     "near.ipynb": INFECTED + BOOK,
@@ -116,6 +118,34 @@ def test_a_class_that_is_killed_and_goes_on(folder):
     for page in [*(folder / "out" / "feedback").iterdir(), folder / "out" / "class.html"]:
         assert "<script" not in page.read_text()
     assert "seed=" not in (folder / "out" / "grades.csv").read_text()
+
+
+class Bomb:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@needs_bwrap
+def test_a_pickle_in_a_submission_is_never_opened(tmp_path):
+    goes_off, folder = tmp_path / "gone off", tmp_path / "class" / "one"
+    paths = [folder / name for name in ("bomb.pkl", "results.pt", "bomb.ipynb", "__pycache__/a.pyc")]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(Bomb(goes_off)))
+    (folder / "a.ipynb").write_text(notebook(SHARE_ALONE))
+    plan(tmp_path)
+    going = started(tmp_path)
+    _, told = going.communicate()
+    assert going.returncode == 0, told
+    (got,) = results(tmp_path).values()
+    assert (got["2.1 status"], got["points"]) == ("near miss", "0") and not goes_off.exists()
+    pickle.loads(paths[0].read_bytes()).close()
+    assert goes_off.exists()  # it is a bomb
 
 
 def row(name="a", **verdict):

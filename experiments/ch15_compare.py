@@ -1,152 +1,81 @@
-"""Does ViL help YOLOv8n on the 27 classes of the airfield, and what does it cost?  Seven models from one start, five seeds.
+"""Does ViL help YOLOv8n on the 27 classes of the airfield, and what does it cost?  Six models, three seeds, one budget.
 
-    python experiments/ch15_compare.py                        everything that is still missing, then the record
-    python experiments/ch15_compare.py --stage rates          only the choice of the learning rates
-    python experiments/ch15_compare.py --seeds 0              one seed of the comparison; more can be added later
-    python experiments/ch15_compare.py --models yolov8n yolov8n-vil      some models; the first is compared with
+    python experiments/ch15_compare.py                        everything
+    python experiments/ch15_compare.py --seeds 0              one seed; more can be added later
+    python experiments/ch15_compare.py --models yolov8n yolov8n-vil --seeds 0 1      some models; the first is compared with
+    python experiments/ch15_compare.py --epochs 24 --models yolov8n yolov8n-vil --seeds 0      the same for twice as long
     python experiments/ch15_compare.py --try                  one model, 64 images, two epochs, thrown away: about a minute
 
-The plan.  All models start from the weights of a plain YOLOv8n that was trained for long (ch15_start.py), as people start from
-COCO's: every tensor of the same name and shape is taken over; what is new in a model starts from random.  Then all are trained on
-the same 1500 scenes for 16 epochs, which is where the curves are flat.  No epoch and no seed is chosen by the images that
-are reported: the last epoch counts, and the learning rate of each model, one of three, was chosen by one run each (a seed
-and scenes that appear nowhere else).  Controls: C2f and attention of equal parameters, and plain YOLOv8n on images of 352
-pixels, which costs as much time as ViL at P4 and P5 does.  Plain and ViL at P4 and P5 have five seeds, the others three.
+Kill it at any time: the same command goes on where it stopped, in the middle of a run after its last whole epoch.  Runs go
+seed by seed, so that after each third all models have had the same.  At the end it writes book/results/ch15_compare.json, or
+ch15_longer.json for another number of epochs.  Finished runs are kept in experiments/ch15_runs/, or ch15_runs_24/ for 24 epochs
+(JSON, NPZ, weights); copy that folder to go on with another machine.
 
-Kill it at any time: the same command goes on where it stopped.  Each run has one thread and trains in bfloat16, so two
-commands with other --seeds use two cores.  Small files of finished runs (JSON, NPZ) lie in experiments/runs/ch15_compare: commit
-them to go on elsewhere; weights and ultralytics' folders lie beside them and are ignored.  A run takes 15 to 25 minutes on a
-core with AMX.  Writes book/results/ch15_compare.json.  What the models cost is measured apart, by ch15_cost.py.
+The plan.  Each run has one thread: two cores train two models at once, faster than one after the other with two threads,
+and a result does not depend on how many cores there are.  Start the command twice, with other --seeds, for that.  A run sees
+7680 images of 320 pixels and is validated twelve times: about twenty minutes on a core of the recorded speed pages, all
+eighteen three hours on two.  The 7680 are spent as 12 epochs of 640 scenes: scenes are drawn, so new ones are worth more than
+old ones again, and mosaics, which would make new scenes out of four old ones, half as large, are left out.  Batches of 4 make
+twice as many steps of the same images as batches of 8.
+All 200 validation scenes are new to every model; they choose nothing, the last epoch counts.  What the models cost is
+measured apart, by ch15_cost.py: these runs may share their machine.
 """
 
 import argparse
-import os
 import tempfile
 from pathlib import Path
 
 from _record import record
-from ch15_start import SCALE, WEIGHTS
-from ultralytics.utils import ROOT
 
 from vil_lite.data import airfield
-from vil_lite.yolo import shipped
 from vil_lite.yolo.compare import _differences, compare
 
-FOLDER = Path(__file__).resolve().parent / "runs" / "ch15_compare"
-LARGER = "yolov8n-352"  # plain, on larger images: as slow as ViL at P4 and P5
-MODELS = [
-    "yolov8n",
-    "yolov8n-vil",
-    "yolov8n-vil-p5",
-    "yolov8n-vil-p345",
-    "yolov8n-c2f-equal",
-    "yolov8n-attention",
-    LARGER,
-]
-MAIN = ("yolov8n", "yolov8n-vil")
-VIL, CONTROLS = "yolov8n-vil", ["yolov8n-c2f-equal", "yolov8n-attention", LARGER]
-TRAIN, VAL, SIZE, BATCH = 1500, 230, 320, 16
-EPOCHS, RATE_EPOCHS = 16, 8
-RATES, RATE_SEED = (5e-4, 1e-3, 2e-3), 100
-# Seen from above any side may be up, and size tells a class: flips on both axes, little scaling, no mosaic.
-SETTINGS = {
-    "cos_lr": True,
-    "lrf": 0.02,
-    "mosaic": 0.0,
-    "scale": 0.1,
-    "flipud": 0.5,
-    "warmup_epochs": 1.0,
-    "amp": "bf16",
-}
-
-
-def start_file(folder):
-    """The shipped start as a checkpoint that ultralytics reads, named from within folder: the plan holds no path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    os.chdir(folder)
-    if not Path("start.pt").is_file():
-        shipped.airfield_detector(WEIGHTS).save("start.pt")
-    return "start.pt"
-
-
-def names(folder, models):
-    """What `compare` calls the models: the plain one on larger images is a copy of its file under another name."""
-    copy = folder / f"{LARGER}.yaml"
-    if LARGER in models:
-        folder.mkdir(parents=True, exist_ok=True)
-        copy.write_text((ROOT / "cfg/models/v8/yolov8.yaml").read_text())
-    return [str(copy) if name == LARGER else name for name in models]
-
-
-def fine_tune(models, data, folder, epochs, seeds, threads, own=None, **settings):
-    """`compare` from the common start; the results under the names of MODELS."""
-    called = dict(zip(names(folder, models), models, strict=True))
-    own = {name: dict((own or {}).get(models_name, {})) for name, models_name in called.items()}
-    for name, models_name in called.items():
-        if models_name == LARGER:
-            own[name]["imgsz"] = 352
-    budget = {"epochs": epochs, "imgsz": SIZE, "batch": BATCH, "threads": threads, "resamples": 500}
-    settings = {"pretrained": start_file(folder), **SETTINGS, **settings}
-    result = compare(list(called), data, folder, seeds=seeds, own=own, **{**budget, **settings})
-    for key in ("models", "differences_mAP50-95"):
-        result[key] = {called[name]: found for name, found in result[key].items()}
-    return result
-
-
-def choose_rates(models, threads):
-    """{model: {rate: mAP50-95 of one run}}, on scenes and with a seed that nothing else uses."""
-    data = airfield.build(FOLDER / "runs" / "airfield-rates", TRAIN, VAL, SIZE, seed=50, metres_per_pixel=SCALE)
-    found = {name: {} for name in models}
-    for rate in RATES:
-        run = (data, FOLDER / f"rate {rate}", RATE_EPOCHS, [RATE_SEED], threads)
-        for name, model in fine_tune(models, *run, lr0=rate)["models"].items():
-            found[name][rate] = model["metrics"]["mAP50-95"]["mean"]
-    return found
+FOLDER = Path(__file__).resolve().parent / "ch15_runs"
+MODELS = ["yolov8n", "yolov8n-vil-p5", "yolov8n-vil", "yolov8n-vil-p345", "yolov8n-c2f-equal", "yolov8n-attention"]
+VIL, CONTROLS = "yolov8n-vil", ["yolov8n-c2f-equal", "yolov8n-attention"]  # of equal parameters
+TRAIN, VAL, SIZE, EPOCHS, BATCH = 640, 200, 320, 12, 4
+# Seen from above any side may be up; one epoch of warm-up, because there are few.
+SETTINGS = {"mosaic": 0.0, "flipud": 0.5, "warmup_epochs": 1.0}
 
 
 def trial(threads):
     """The whole way with little: does it run here?"""
     with tempfile.TemporaryDirectory() as folder:
-        data = airfield.build(Path(folder, "airfield"), 64, 16, SIZE, seed=0, metres_per_pixel=SCALE)
-        result = fine_tune(
-            [VIL, LARGER], data, Path(folder, "runs"), 2, [0], threads, own={VIL: {"lr0": 1e-3}}, resamples=20
-        )
-        print({name: model["runs"][0]["cost"] for name, model in result["models"].items()})
+        data = airfield.build(Path(folder, "airfield"), train=64, val=16, image_size=SIZE, seed=0)
+        budget = {"epochs": 2, "imgsz": SIZE, "batch": BATCH, "threads": threads, "resamples": 20}
+        result = compare(["yolov8n-vil"], data, Path(folder, "runs"), seeds=[0], **budget, **SETTINGS)
+        print(result["models"]["yolov8n-vil"]["runs"][0]["cost"])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage", choices=("rates", "all"), default="all")
-    parser.add_argument("--seeds", type=int, nargs="+", default=range(5), help="those beyond 2 are for two models")
-    parser.add_argument("--models", nargs="+", default=MODELS, help="the first is compared with")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--models", nargs="+", default=MODELS, help="the first is the one that others are compared with"
+    )
     parser.add_argument("--threads", type=int, default=1, help="the same for all runs of a folder")
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--try", action="store_true", dest="trial", help="a short run that records nothing")
     options = parser.parse_args()
     if options.trial:
         return trial(options.threads)
-    rates = choose_rates(options.models, options.threads)
-    if options.stage == "rates":
-        return print(rates)
-    own = {name: {"lr0": max(found, key=found.get)} for name, found in rates.items()}
-    data = airfield.build(FOLDER / "runs" / "airfield", TRAIN, VAL, SIZE, seed=0, metres_per_pixel=SCALE)
-    run = (data, FOLDER, EPOCHS)
-    few = [seed for seed in options.seeds if seed < 3]
-    result = fine_tune(options.models, *run, few, options.threads, own)
-    pair = [name for name in MAIN if name in options.models]
-    many = fine_tune(pair, *run, list(options.seeds), options.threads, own)
-    for key in ("models", "differences_mAP50-95"):
-        result[key] |= many[key]
+    planned = options.epochs == EPOCHS
+    folder = FOLDER if planned else FOLDER.with_name(f"{FOLDER.name}_{options.epochs}")
+    data = airfield.build(FOLDER / "runs" / "airfield", train=TRAIN, val=VAL, image_size=SIZE, seed=0)
+    budget = {"epochs": options.epochs, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
+    result = compare(options.models, data, folder, seeds=options.seeds, resamples=500, **budget, **SETTINGS)
     result["against_controls"] = {
-        name: _differences(FOLDER, [name, VIL], few, 500)["differences_mAP50-95"][VIL]
+        name: _differences(folder, [name, VIL], options.seeds, 500)["differences_mAP50-95"][VIL]
         for name in CONTROLS
         if {name, VIL} <= set(options.models)
     }
     for model in result["models"].values():  # what the record says itself
         model["runs"] = [{k: v for k, v in run.items() if k not in ("device", "versions")} for run in model["runs"]]
-    result["rates"] = rates
-    result["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0, metres_per_pixel={SCALE})"
+    result["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0)"
     figures = {k: v for k, v in result.items() if k not in ("command", "device", "versions", "seeds")}
-    record("ch15_compare", figures, seeds=list(options.seeds), packages=("torch", "ultralytics"))
+    record(
+        "ch15_compare" if planned else "ch15_longer", figures, seeds=options.seeds, packages=("torch", "ultralytics")
+    )
 
 
 if __name__ == "__main__":

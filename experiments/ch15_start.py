@@ -24,7 +24,7 @@ from vil_lite.yolo import shipped
 from vil_lite.yolo.training import train_in_bfloat16, train_settings
 
 FOLDER = Path(__file__).resolve().parent / "ch15_start"
-WEIGHTS = Path(__file__).resolve().parent / "start27.pth"  # 6 MB: what every run of ch15_compare.py starts from
+WEIGHTS = Path(__file__).resolve().parent / "start27.pth"  # 6 MB: what every run of ch15_finetune.py starts from
 SEED, TRAIN, VAL, SIZE, EPOCHS, BATCH = 100, 8000, 230, 320, 12, 16
 SCALE = (0.4, 0.8)  # metres of a pixel: half of all aircraft are larger than 47 pixels
 # Seen from above any side may be up, and size tells a class: flips on both axes, little scaling, no mosaic.

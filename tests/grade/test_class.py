@@ -4,10 +4,12 @@ import csv
 import json
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -97,6 +99,17 @@ def test_a_class_that_is_killed_and_goes_on(folder):
         file.write('{"key": "half a li')  # as if it had been cut off in the middle
     before = {row["name"] for row in run.stored(folder / "out")}
     assert 1 <= len(before) < len(CLASS)
+    moments = random.Random(0)
+    for _ in range(3):  # from the first import to the last row: no row is lost, whenever it ends
+        again = started(folder, start_new_session=True)
+        with suppress(subprocess.TimeoutExpired):
+            again.wait(moments.uniform(0, 6))
+        with suppress(ProcessLookupError):
+            os.killpg(again.pid, signal.SIGKILL)
+        again.communicate()
+        left = {row["name"] for row in run.stored(folder / "out")}
+        assert before <= left
+        before = left
 
     second = started(folder)
     said, told = second.communicate()

@@ -72,3 +72,9 @@ def test_nothing_outside_data_imports_it():
 def test_the_table_of_the_readme_is_made_from_the_records():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert glance.BEGIN + glance.times() + "\n" + glance.table() + glance.END in readme, "python book/_tools/glance.py"
+
+
+def test_the_readme_names_the_sizes_whose_speed_was_measured():
+    script = (ROOT / "experiments" / "speed_models.py").read_text(encoding="utf-8")
+    measured = {size[0].upper() for size in re.findall(r'"vi[lt]2?_(tiny|small|base)', script)}
+    assert measured == set(re.findall(r"\bVi[LT]-([A-Z])\b", glance.speed(ROOT)))

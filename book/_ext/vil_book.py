@@ -197,8 +197,8 @@ class SceneWithDetections(SphinxDirective):
 
         root = Path(self.env.srcdir)
         self.env.note_dependency(str(root / "book" / "results" / "landing_scene.json"))
-        picture, words = landing.detections(root)
-        image = f'<img src="{picture}" alt="{html.escape(words)}" width="806" height="806">'
+        (picture, width, height), words = landing.detections(root)
+        image = f'<img src="{picture}" alt="{html.escape(words)}" width="{width}" height="{height}">'
         figure = f'<figure class="vl-scene">{image}<figcaption>{html.escape(words)}</figcaption></figure>'
         return [nodes.raw("", figure, format="html")]
 

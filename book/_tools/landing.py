@@ -3,19 +3,16 @@
 The page has them from the directives {memory-slider} and {scene-with-detections}.
 """
 
-import base64
-import io
 from pathlib import Path
 
 import glance
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
 
 from vil_lite.data import airfield
 from vil_lite.teach import colors, heatmap
 from vil_lite.teach.figures import STYLE
-from vil_lite.teach.sliders import static_page
+from vil_lite.teach.sliders import static_page, webp
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, MOST = 8, 16
@@ -80,8 +77,8 @@ def memory() -> str:
         return static_page(draw_memory, memory_words, caption, values, states)
 
 
-def detections(root: Path = ROOT) -> tuple[str, str]:
-    """A picture of the recorded scene as a data address, and what it shows in words."""
+def detections(root: Path = ROOT) -> tuple[tuple[str, int, int], str]:
+    """A picture of the recorded scene as `webp` gives it (address, width, height), and what it shows in words."""
     (figures, _), (training, _) = (glance.run(root, name) for name in ("landing_scene", "ch15_ship"))
     shown = figures["shown"]
     scene = airfield.scene(index=shown["index"], **figures["scene"])
@@ -98,12 +95,7 @@ def detections(root: Path = ROOT) -> tuple[str, str]:
             style = {"facecolor": colour, "edgecolor": "none", "pad": 1}
             x, y = found["box"][0], max(found["box"][1] - 2, 8)
             axes.text(x, y, found["name"], fontsize=8, bbox=style, va="bottom", clip_on=True)
-        memory = io.BytesIO()
-        figure.savefig(memory, format="png")
-        plt.close(figure)
-    webp = io.BytesIO()
-    Image.open(memory).convert("RGB").save(webp, "WEBP", quality=85, method=6)
-    return "data:image/webp;base64," + base64.b64encode(webp.getvalue()).decode(), _told(figures, training["epochs"])
+        return webp(figure), _told(figures, training["epochs"])
 
 
 def _box(axes, box, colour, line):

@@ -77,20 +77,25 @@ def _text(alt, values, states) -> str:
 
 
 def _frame(draw, state: dict) -> tuple[str, int, int]:
-    """Draw one state; return it as a WebP data address with its width and height in pixels."""
-    from PIL import Image
-
+    """Draw one state; return what `webp` returns."""
     figure = draw(**state)
     if not isinstance(figure, plt.Figure):
         raise TypeError(f"draw({state}) returned {type(figure).__name__}; it must return the matplotlib Figure")
-    png, webp = io.BytesIO(), io.BytesIO()
+    return webp(figure)
+
+
+def webp(figure) -> tuple[str, int, int]:
+    """Close a figure; return it as a WebP data address with its width and height in pixels."""
+    from PIL import Image
+
+    png, file = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", bbox_inches=None)  # a tight box would make the frames jump
     plt.close(figure)
     image = Image.open(png).convert("RGB")
     # Few flat colours compress best without loss; photographs and fine heat maps do not.
     few = image.getcolors(maxcolors=4096) is not None
-    image.save(webp, "WEBP", lossless=few, quality=90 if few else 80, method=6)
-    return "data:image/webp;base64," + base64.b64encode(webp.getvalue()).decode(), *image.size
+    image.save(file, "WEBP", lossless=few, quality=90 if few else 80, method=6)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode(), *image.size
 
 
 def static_page(draw, alt, caption, values: dict, states: list[dict]) -> str:

@@ -53,23 +53,13 @@ def main(arguments=None) -> int:
             check_sandbox()
 
         def say(line: str) -> None:
-            print(
-                f"\r{line:<80}" if sys.stderr.isatty() else line,
-                end="" if sys.stderr.isatty() else "\n",
-                file=sys.stderr,
-            )
+            if sys.stderr.isatty():
+                print(f"\r{line:<80}", end="", file=sys.stderr)
+            else:
+                print(line, file=sys.stderr)
 
-        rows = run(
-            str(given.assignment),
-            plan,
-            given.submissions,
-            given.out,
-            given.jobs,
-            given.only,
-            given.again,
-            given.unsafe,
-            say,
-        )
+        chosen = (given.jobs, given.only, given.again, given.unsafe)
+        rows = run(given.assignment, plan, given.submissions, given.out, *chosen, say)
     except (ValueError, NoSandbox, BlockingIOError) as error:
         print(error, file=sys.stderr)
         return 2

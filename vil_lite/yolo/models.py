@@ -93,7 +93,8 @@ def model_yaml(name, *, task="detect", nc=None, **options):
     model = stock_yaml(family, scale, task)
     rows = rows_of(model, place)
     if not rows:
-        raise ValueError(f"{stem}: a model of task {task!r} has no neck in which ViL could stand; use {stem[:-5]}")
+        other = stem.removesuffix("-neck")
+        raise ValueError(f"{stem}: a model of task {task!r} has no neck in which ViL could stand; use {other}")
     for part, start in (("backbone", 0), ("head", len(model["backbone"]))):
         model[part] = [_vil(row, options) if start + j in rows else row for j, row in enumerate(model[part])]
     if nc is not None:

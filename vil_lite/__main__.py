@@ -106,6 +106,7 @@ def start_model(options, about):
 
 
 def training_options():
+    from vil_lite.loading import PRECISIONS
     from vil_lite.model import SIZES
     from vil_lite.recipes import RECIPES
 
@@ -136,7 +137,7 @@ def training_options():
     add("--freeze", type=int, default=0, help="fine-tuning: for so many epochs only the head learns")
     add("--skip-bad", action="store_true", help="report images that cannot be read and go on without them")
     add("--accumulate", type=int, default=1, help="work through a batch in parts, for less memory")
-    add("--precision", default="auto", choices=("auto", "bf16", "fp16", "no"))
+    add("--precision", default="auto", choices=PRECISIONS)
     add("--workers", type=int, default=4, help="processes that load images")
     add("--seed", type=int, default=0)
     add("--save-every", type=int, help="save after so many steps, too; else after each epoch")

@@ -178,10 +178,7 @@ class Run:
 
     def load(self):
         state = read_checkpoint(self.checkpoint)
-        then, now = (
-            {**about, **settings}
-            for about, settings in ((state["about"], state["settings"]), (self.about, self.settings))
-        )
+        then, now = {**state["about"], **state["settings"]}, {**self.about, **self.settings}
         if other := sorted(name for name in then | now if then.get(name) != now.get(name)):
             told = "; ".join(f"{name} was {then.get(name)!r}, now {now.get(name)!r}" for name in other)
             raise ValueError(f"{self.checkpoint} is from another run: {told}.  Pass what it had, or another folder")

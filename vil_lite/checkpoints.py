@@ -42,6 +42,9 @@ FILES = {
 PATHS = {"": 0, "_rev": 1, "_du": 2, "_ud": 3}
 PATH_PARTS = r"(q_proj|k_proj|v_proj|conv1d|conv|mlstm_cell|learnable_skip)"
 
+#: What a checkpoint of training.fit holds, and a file of weights does not.
+TRAINING = {"model", "optimizer", "settings"}
+
 
 def official_state_dict(name: str, file: str | None = None, sha256: str | None = None) -> StateDict:
     """The published weights of a model, downloaded once into the folder of torch.hub: {key: tensor}, in the authors' names.
@@ -86,7 +89,7 @@ def read_state_dict(
         ) from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
         raise ValueError(f"{path} is damaged or no checkpoint; {remedy}  ({_first_line(error)})") from None
-    if key is None and isinstance(saved, dict) and {"model", "optimizer", "settings"} <= set(saved):
+    if key is None and isinstance(saved, dict) and TRAINING <= set(saved):
         raise ValueError(f"{path} is a checkpoint of vil_lite's training, not a state dict: vil_lite.load takes it")
     try:
         return state_dict_in(saved, key)

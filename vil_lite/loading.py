@@ -14,6 +14,8 @@ from torch.utils.data import Dataset, Sampler, Subset, TensorDataset
 
 from vil_lite._names import did_you_mean
 
+PRECISIONS = ("auto", "bf16", "fp16", "no")
+
 
 class Examples(Dataset):
     """(epoch, index) -> (image, label int): data with its chance fixed and its labels checked one by one.
@@ -173,9 +175,8 @@ def check_settings(s, save_every, folder, resume):
     wanted["ema"] = s["ema"] is None or 0 < s["ema"] < 1, "between 0 and 1, such as 0.999, or None"
     wanted["layer_decay"] = s["layer_decay"] is None or 0 < s["layer_decay"] <= 1, "above 0, at most 1, or None"
     wanted["freeze"] = 0 <= s["freeze"] <= s["epochs"], f"from 0 (off) to epochs = {s['epochs']}"
-    precisions = ("auto", "bf16", "fp16", "no")
-    hint = did_you_mean(s["precision"], precisions)
-    wanted["precision"] = s["precision"] in precisions, "one of 'auto', 'bf16', 'fp16' and 'no'" + hint
+    hint = did_you_mean(s["precision"], PRECISIONS)
+    wanted["precision"] = s["precision"] in PRECISIONS, "one of 'auto', 'bf16', 'fp16' and 'no'" + hint
     wanted["resume"] = not (resume and folder is None), "False without a folder to resume from"
     for name, (fine, wish) in wanted.items():
         if not fine:

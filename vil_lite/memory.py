@@ -22,4 +22,4 @@ def keep_freed_memory() -> str:
     done = [library.mallopt(option, KEPT) for option in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD)]
     if not all(done):
         return "freed memory: glibc refused to keep it"
-    return "freed memory: kept for the next tensors (glibc's mmap and trim thresholds at 2 GB)"
+    return f"freed memory: kept for the next tensors (glibc's mmap and trim thresholds at {KEPT / 1e9:g} GB)"

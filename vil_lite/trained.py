@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vil_lite._files import write
+from vil_lite.checkpoints import TRAINING
 from vil_lite.model import create_model
 
 #: What a checkpoint says about its model (`about` of training.fit): all that is needed to build and use it.
@@ -59,7 +60,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise
     except Exception as error:  # whatever torch.load meets in bytes that are none of its own
         raise ValueError(f"{path} is damaged, or no checkpoint of training ({type(error).__name__})") from None
-    if isinstance(saved, dict) and {"model", "optimizer", "settings"} <= set(saved):
+    if isinstance(saved, dict) and TRAINING <= set(saved):
         return saved
     raise ValueError(
         f"{path} is a state dict, not a checkpoint of training: vil_lite.load_official_state_dict takes it"

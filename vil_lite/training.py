@@ -1,4 +1,4 @@
-"""Chapter 11: train a classifier: one loop, from a laptop to many GPUs (Hugging Face accelerate, imported here alone).
+"""Chapter 11: train a classifier: one loop, from a laptop to many GPUs (Hugging Face accelerate, imported here and in _run.py).
 
     fit(model, train, test, epochs=30)                           in a notebook or a script
     python -m vil_lite photographs --model vil_tiny              on folders of images, from a shell

@@ -16,6 +16,7 @@ from vil_lite.block import ViLBlock
 from vil_lite.checkpoints import FILES, URL, converted_state_dict, source_of, state_dict_in
 from vil_lite.layers import PatchEmbed, PositionEmbedding
 from vil_lite.model import SIZES, VisionLSTM
+from vil_lite.recipes import MEAN, STD
 
 try:
     from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, register_notrace_module
@@ -33,8 +34,8 @@ PREPROCESSING = {
     "interpolation": "bicubic",
     "crop_pct": 1.0,
     "crop_mode": "center",
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
+    "mean": MEAN,
+    "std": STD,
     "first_conv": "patch_embed.proj",
     "classifier": "head",
 }

@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from nb import chapter_number, chapters, read
+from nb import ROOT, chapter_number, chapters, code
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("vil_lite", "vil_lite.yolo", "vil_lite.data.airfield", "vil_lite.teach")
 #: Modules that README, chapters and shell commands name, with what they define themselves.
 MODULES = (
@@ -125,11 +124,6 @@ def known_chapters() -> dict[str, Path]:
     return {str(chapter_number(path)): path for path in chapters() if chapter_number(path)}
 
 
-@cache
-def code_of(path: Path) -> str:
-    return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
-
-
 def named(source: str) -> list[str]:
     """The chapters in the first line of a module: "Chapters 2 to 5: ..." names four."""
     line = (ast.get_docstring(tree(source)) or "").partition("\n")[0]
@@ -148,6 +142,6 @@ def built_in(one: Entry) -> tuple[str, list[str]]:
         number
         for pattern in (rf"\b{package}\.{one.name}\b", rf"\bimport\b.*\b{package}\b", rf"\b{package}\b")
         for number, path in known_chapters().items()
-        if re.search(pattern, code_of(path))
+        if re.search(pattern, code(path))
     ]
     return "used", using[:1]

@@ -14,6 +14,7 @@ import difflib
 import hashlib
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -59,6 +60,12 @@ def chapter_number(path: Path) -> int | str:
 def read(path: Path):
     """The notebook as it stands: nbformat.read would mend missing and repeated ids before the linter sees them."""
     return nbformat.v4.reads_json(Path(path).read_text(encoding="utf-8"))
+
+
+@cache
+def code(path: Path) -> str:
+    """All code of a notebook."""
+    return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
 
 
 def write(notebook, path: Path) -> None:

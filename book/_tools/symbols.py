@@ -5,9 +5,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from nb import chapter_number, chapters, read
+from nb import ROOT, chapter_number, chapters, code, read
 
-ROOT = Path(__file__).resolve().parents[2]
 MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$", re.S)
 
 
@@ -42,11 +41,6 @@ def formulas(path: Path) -> str:
     text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
     text = re.sub(r"`[^`]*`|\\mathbb\{E\}", "", text)  # names in the code; an expectation is no width
     return " ; ".join(a or b for a, b in MATH.findall(text))
-
-
-@cache
-def code(path: Path) -> str:
-    return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
 
 
 def occurs(symbol: str, text: str) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from _record import kept, record
+from ch03_recall import LSTMReader
 from torch import nn
 from torch.nn.functional import logsigmoid
 
@@ -66,22 +67,13 @@ class Layer(nn.Module):
         return self.head(o.sigmoid() * self.cell(z.tanh(), i, f)).movedim(0, 1)
 
 
-class Reader(nn.Module):
-    def __init__(self, inputs, units, outputs):
-        super().__init__()
-        self.lstm, self.head = nn.LSTM(inputs, units, batch_first=True), nn.Linear(units, outputs)
-
-    def forward(self, x):
-        return self.head(self.lstm(x)[0])
-
-
 MODELS = {  # name: (model, learning rate, lengths of training in steps)
     "sigmoid": (lambda: Layer(sigmoid, 2, 16, 1), 0.06, [600, 3000]),
     "sigmoid_normalised": (lambda: Layer(sigmoid_normalised, 2, 16, 1), 0.06, [600, 3000]),
     "exponential": (lambda: Layer(exponential, 2, 16, 1), 0.06, [600, 3000]),
-    "lstm_5": (lambda: Reader(2, 5, 1), 0.06, [600, 3000]),
-    "lstm_16": (lambda: Reader(2, 16, 1), 0.06, [600, 3000]),
-    "lstm_chapter1": (lambda: Reader(2, 16, 1), 0.03, [300, 600, 1500, 3000, 6000]),
+    "lstm_5": (lambda: LSTMReader(2, 5, 1), 0.06, [600, 3000]),
+    "lstm_16": (lambda: LSTMReader(2, 16, 1), 0.06, [600, 3000]),
+    "lstm_chapter1": (lambda: LSTMReader(2, 16, 1), 0.03, [300, 600, 1500, 3000, 6000]),
 }
 
 

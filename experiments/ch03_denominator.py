@@ -17,10 +17,9 @@ from pathlib import Path
 
 import torch
 from _record import kept, record
+from ch03_recall import accuracy, train
 from torch import nn
 from torch.nn.functional import logsigmoid
-
-from vil_lite.teach import tasks
 
 SEEDS = range(12)
 PARTS = Path(tempfile.gettempdir()) / "vil_lite_ch03_denominator"  # an interrupted run goes on
@@ -55,21 +54,15 @@ class MatrixReader(nn.Module):
         return self.head(w @ v / self.denominator(w, m))
 
 
-def accuracy(denominator, seed):
+def with_eight_pairs(denominator, seed):
     """Share of right answers with 8 pairs."""
-    torch.manual_seed(seed)
-    pairs = torch.randint(1, 9, (1000,), generator=torch.Generator().manual_seed(seed)).tolist()
-    model = MatrixReader(DENOMINATORS[denominator])
-    tasks.train(model, lambda: tasks.recall(64, pairs.pop()), tasks.answer_error, steps=1000, lr=0.03)
-    inputs, targets = tasks.recall(500, 8, generator=torch.Generator().manual_seed(99))
-    with torch.no_grad():
-        return round((model(inputs)[:, -8:].argmax(-1) == targets).float().mean().item(), 5)
+    return round(accuracy(train(lambda: MatrixReader(DENOMINATORS[denominator]), seed), 8), 5)
 
 
 def main():
     torch.set_num_threads(1)
     figures = {
-        name: [kept(PARTS / f"{name}_{seed}.json", partial(accuracy, name, seed)) for seed in SEEDS]
+        name: [kept(PARTS / f"{name}_{seed}.json", partial(with_eight_pairs, name, seed)) for seed in SEEDS]
         for name in DENOMINATORS
     }
     record("ch03_denominator", figures, seeds=SEEDS)

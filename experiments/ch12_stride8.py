@@ -18,7 +18,7 @@ from functools import partial
 import _small
 import torch
 from _runs import Runs
-from _small import correct, shuffled
+from _small import accuracy, shuffled
 from ch08_designs import train
 
 from vil_lite import VisionLSTM
@@ -53,22 +53,17 @@ def tune(model, images, labels, updates, rate, seed):
     return _small.train(model, images, labels, batches, updates, rate, one_cycle=False, weight_decay=1e-8)
 
 
-def share(model, test):
-    right = correct(model, *test)
-    return sum(right) / len(right)
-
-
 def run(setting, seed, data, test, tiny=False):
     """All ways of one seed: {way: {"accuracy", "updates"}}."""
     updates, extra, rate = (2, 1, 1e-3) if tiny else SETTINGS[setting].values()
     torch.manual_seed(seed)
     trained = train(small(STRIDES["old"]), *data, updates, seed)
-    found = {f"as_it_is_{name}": {"accuracy": share(at_stride(trained, s), test)} for name, s in STRIDES.items()}
+    found = {f"as_it_is_{name}": {"accuracy": accuracy(at_stride(trained, s), *test)} for name, s in STRIDES.items()}
 
     def go_on(way, stride, updates):
         model = at_stride(trained, stride)
         tune(model, *data, updates, rate, seed)
-        found[way] = {"accuracy": share(model, test), "updates": updates}
+        found[way] = {"accuracy": accuracy(model, *test), "updates": updates}
 
     go_on("longer", STRIDES["new"], extra)
     go_on("same", STRIDES["old"], extra)

@@ -33,9 +33,22 @@ from vil_lite.yolo.compare import _differences, compare
 FOLDER = Path(__file__).resolve().parent / "ch15_runs"
 MODELS = ["yolov8n", "yolov8n-vil-p5", "yolov8n-vil", "yolov8n-vil-p345", "yolov8n-c2f-equal", "yolov8n-attention"]
 VIL, CONTROLS = "yolov8n-vil", ["yolov8n-c2f-equal", "yolov8n-attention"]  # of equal parameters
-TRAIN, VAL, SIZE, EPOCHS, BATCH = 640, 200, 320, 12, 4
+TRAIN, VAL, SIZE, EPOCHS, BATCH, RESAMPLES = 640, 200, 320, 12, 4, 500
 # Seen from above any side may be up; one epoch of warm-up, because there are few.
 SETTINGS = {"mosaic": 0.0, "flipud": 0.5, "warmup_epochs": 1.0}
+
+
+def against(controls, folder, seeds):
+    """{control: by how much ViL is better}, of the finished runs in folder."""
+    return {c: _differences(folder, [c, VIL], seeds, RESAMPLES)["differences_mAP50-95"][VIL] for c in controls}
+
+
+def figures_of(result, against_controls):
+    """What `compare` found, without what the record says itself."""
+    for model in result["models"].values():
+        model["runs"] = [{k: v for k, v in run.items() if k not in ("device", "versions")} for run in model["runs"]]
+    told = {k: v for k, v in result.items() if k not in ("command", "device", "versions", "seeds")}
+    return {**told, "against_controls": against_controls}
 
 
 def trial(threads):
@@ -63,16 +76,10 @@ def main():
     folder = FOLDER if planned else FOLDER.with_name(f"{FOLDER.name}_{options.epochs}")
     data = airfield.build(FOLDER / "runs" / "airfield", train=TRAIN, val=VAL, image_size=SIZE, seed=0)
     budget = {"epochs": options.epochs, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
-    result = compare(options.models, data, folder, seeds=options.seeds, resamples=500, **budget, **SETTINGS)
-    result["against_controls"] = {
-        name: _differences(folder, [name, VIL], options.seeds, 500)["differences_mAP50-95"][VIL]
-        for name in CONTROLS
-        if {name, VIL} <= set(options.models)
-    }
-    for model in result["models"].values():  # what the record says itself
-        model["runs"] = [{k: v for k, v in run.items() if k not in ("device", "versions")} for run in model["runs"]]
-    result["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0)"
-    figures = {k: v for k, v in result.items() if k not in ("command", "device", "versions", "seeds")}
+    result = compare(options.models, data, folder, seeds=options.seeds, resamples=RESAMPLES, **budget, **SETTINGS)
+    controls = [name for name in CONTROLS if {name, VIL} <= set(options.models)]
+    figures = figures_of(result, against(controls, folder, options.seeds))
+    figures["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0)"
     record(
         "ch15_compare" if planned else "ch15_longer", figures, seeds=options.seeds, packages=("torch", "ultralytics")
     )

@@ -24,16 +24,20 @@ import os
 import tempfile
 from pathlib import Path
 
+import ch15_compare
+import ch15_start
 from _record import record
+from ch15_compare import RESAMPLES, VIL, against, figures_of
 from ch15_start import SCALE, WEIGHTS
 from ultralytics.utils import ROOT
 
 from vil_lite.data import airfield
 from vil_lite.yolo import shipped
-from vil_lite.yolo.compare import _differences, compare
+from vil_lite.yolo.compare import compare
 
 FOLDER = Path(__file__).resolve().parent / "runs" / "ch15_finetune"
-LARGER = "yolov8n-352"  # plain, on larger images: as slow as ViL at P4 and P5
+LARGER_SIZE = 352
+LARGER = f"yolov8n-{LARGER_SIZE}"  # plain, on larger images: as slow as ViL at P4 and P5
 MODELS = [
     "yolov8n",
     "yolov8n-vil",
@@ -43,21 +47,11 @@ MODELS = [
     "yolov8n-attention",
     LARGER,
 ]
-MAIN = ("yolov8n", "yolov8n-vil")
-VIL, CONTROLS = "yolov8n-vil", ["yolov8n-c2f-equal", "yolov8n-attention", LARGER]
-TRAIN, VAL, SIZE, BATCH = 1500, 230, 320, 16
+MAIN, CONTROLS = ("yolov8n", VIL), [*ch15_compare.CONTROLS, LARGER]
+TRAIN, VAL, SIZE, BATCH = 1500, 230, ch15_start.SIZE, 16
 EPOCHS, RATE_EPOCHS = 16, 8
 RATES, RATE_SEED = (5e-4, 1e-3, 2e-3), 100
-# Seen from above any side may be up, and size tells a class: flips on both axes, little scaling, no mosaic.
-SETTINGS = {
-    "cos_lr": True,
-    "lrf": 0.02,
-    "mosaic": 0.0,
-    "scale": 0.1,
-    "flipud": 0.5,
-    "warmup_epochs": 1.0,
-    "amp": "bf16",
-}
+SETTINGS = {**ch15_start.SETTINGS, "amp": "bf16"}
 
 
 def start_file(folder):
@@ -84,8 +78,8 @@ def fine_tune(models, data, folder, epochs, seeds, threads, own=None, **settings
     own = {name: dict((own or {}).get(models_name, {})) for name, models_name in called.items()}
     for name, models_name in called.items():
         if models_name == LARGER:
-            own[name]["imgsz"] = 352
-    budget = {"epochs": epochs, "imgsz": SIZE, "batch": BATCH, "threads": threads, "resamples": 500}
+            own[name]["imgsz"] = LARGER_SIZE
+    budget = {"epochs": epochs, "imgsz": SIZE, "batch": BATCH, "threads": threads, "resamples": RESAMPLES}
     settings = {"pretrained": start_file(folder), **SETTINGS, **settings}
     result = compare(list(called), data, folder, seeds=seeds, own=own, **{**budget, **settings})
     for key in ("models", "differences_mAP50-95"):
@@ -136,16 +130,10 @@ def main():
     many = fine_tune(pair, *run, list(options.seeds), options.threads, own)
     for key in ("models", "differences_mAP50-95"):
         result[key] |= many[key]
-    result["against_controls"] = {
-        name: _differences(FOLDER, [name, VIL], few, 500)["differences_mAP50-95"][VIL]
-        for name in CONTROLS
-        if {name, VIL} <= set(options.models)
-    }
-    for model in result["models"].values():  # what the record says itself
-        model["runs"] = [{k: v for k, v in run.items() if k not in ("device", "versions")} for run in model["runs"]]
-    result["rates"] = rates
-    result["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0, metres_per_pixel={SCALE})"
-    figures = {k: v for k, v in result.items() if k not in ("command", "device", "versions", "seeds")}
+    controls = [name for name in CONTROLS if {name, VIL} <= set(options.models)]
+    figures = figures_of(result, against(controls, FOLDER, few))
+    figures["rates"] = rates
+    figures["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0, metres_per_pixel={SCALE})"
     record("ch15_finetune", figures, seeds=list(options.seeds), packages=("torch", "ultralytics"))
 
 

@@ -75,10 +75,8 @@ def weights(model):
 
 def settings(model):
     """How all files are validated: each image alone, at the size that they were exported for, without a border."""
-    return {
-        **{"data": str(scenes()), "imgsz": SIZE, "batch": 1, "rect": False, "device": "cpu", "workers": 0},
-        **{"plots": False, "verbose": False, "project": str(FOLDER / "val"), "name": model, "exist_ok": True},
-    }
+    same = {"data": str(scenes()), "imgsz": SIZE, "batch": 1, "rect": False, "device": "cpu", "workers": 0}
+    return same | {"plots": False, "verbose": False, "project": str(FOLDER / "val"), "name": model, "exist_ok": True}
 
 
 def images():
@@ -124,7 +122,7 @@ def backend(name, file):
 
 def case(model, name, place):
     """Export and run one case; after each step what is known is written to place, for the case that the process dies."""
-    row, folder = {"converts": False, "runs": False}, FOLDER / f"{model}-{name}".replace(" ", "").replace(",", "-")
+    row, folder = {"converts": False, "runs": False}, kept_at(model, name).with_suffix("")
     folder.mkdir(exist_ok=True)
     copy = folder / "model.pt"
     copy.write_bytes(weights(model).read_bytes())

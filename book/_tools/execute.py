@@ -3,7 +3,7 @@
     python book/_tools/execute.py [NOTEBOOK...]      all notebooks of _toc.yml by default
 
 The cache lies in _build/executed/KEY.  KEY is a hash of everything a notebook's output depends on besides its own cells:
-the library, the recorded results, the versions of the packages and Python.  jupyter-cache itself compares the cells only,
+the library with its weights, the recorded results, the versions of the packages and Python.  jupyter-cache itself compares the cells only,
 so without the key a book built from a broken library would stay green.  A change of prose changes neither.
 """
 
@@ -22,7 +22,7 @@ from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
 
 ROOT = Path(__file__).resolve().parents[2]
-INPUTS = ("vil_lite/**/*.py", "vil_lite/**/*.yaml", "book/results/*.*", "constraints.txt")
+INPUTS = ("vil_lite/**/*.py", "vil_lite/**/*.pth", "book/results/*.*", "constraints.txt")
 
 # One thread a kernel: two notebooks run side by side, and sums come in the same order on every machine.
 ENVIRONMENT = {

@@ -120,6 +120,15 @@ def test_a_changed_library_is_executed_again_and_a_broken_cell_fails_after_a_gre
     assert faulty.build() == 1, "the second run of a failing book must fail too"
 
 
+def test_other_weights_in_the_package_make_another_cache(tmp_path):
+    weights = tmp_path / "vil_lite" / "yolo" / "weights" / "detector.pth"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"of yesterday")
+    before = execute.key(tmp_path)
+    weights.write_bytes(b"of today")
+    assert execute.key(tmp_path) != before
+
+
 def test_a_failing_cell_fails_the_build(faulty):
     faulty.chapter("1 / 0")
     assert faulty.build() == 1 and "ZeroDivisionError" in faulty.output

@@ -3,8 +3,8 @@
     python book/_tools/execute.py [NOTEBOOK...]      all notebooks of _toc.yml by default
 
 The cache lies in _build/executed/KEY.  KEY is a hash of everything a notebook's output depends on besides its own cells:
-the library with its weights, the recorded results, the versions of the packages and Python.  jupyter-cache itself compares the cells only,
-so without the key a book built from a broken library would stay green.  A change of prose changes neither.
+the library with its weights, the recorded results, the versions of the packages and Python.  jupyter-cache itself compares
+the cells only, so without the key a book built from a broken library would stay green.  A change of prose changes neither.
 """
 
 import hashlib

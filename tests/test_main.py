@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import onnxruntime
 import pytest
 import torch
 from _disks import read_only
@@ -114,7 +115,6 @@ def test_a_checkpoint_says_what_it_is(run, tmp_path):
 @pytest.mark.parametrize("options", [{"dim": 16, "depth": 1, "image_size": 32}, {"depth": 2, "image_size": 224}])
 def test_onnx_agrees(tmp_path, capsys, options):
     """A small model, and two blocks of ViL-T as wide as published, which take another way through the chunks."""
-    onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     about = {
         "model": "vil_tiny",

@@ -54,6 +54,17 @@ def test_one_way_to_do_a_thing():
         assert {name for name, text in texts.items() if re.search(pattern, text)} == wanted, pattern
 
 
+def test_no_two_files_have_one_name(pytestconfig):
+    """pytest imports tests, and tests their helpers and tools, by base name: of two, one would be left out."""
+    others = {path for folder in pytestconfig.getini("pythonpath") for path in folder.glob("*.py")}
+    places = {}
+    for path in others | set((ROOT / "tests").rglob("*.py")):
+        if path.name != "conftest.py":  # pytest keeps these apart
+            places.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    assert "test_package.py" in places
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
 def test_nothing_outside_data_imports_it():
     for path in LIBRARY.rglob("*.py"):
         if path.is_relative_to(LIBRARY / "data"):

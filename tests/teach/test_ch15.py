@@ -29,7 +29,6 @@ def test_rounding_decides_nothing(figure):
 
 
 def test_the_references_are_ultralytics():
-    pytest.importorskip("ultralytics")
     from ultralytics.utils.torch_utils import EarlyStopping
 
     rng = np.random.default_rng(0)

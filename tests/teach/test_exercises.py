@@ -77,6 +77,7 @@ def test_the_stub_is_not_attempted(exercise):
 
 @each_exercise
 def test_every_named_mistake_is_caught_as_itself(exercise):
+    assert exercise.mistakes
     seeds = SEEDS if "VIL_SEEDS" in os.environ else SLOW.get(exercise.number, SEEDS)
     for mistake, wrong in exercise.mistakes.items():
         for seed in range(seeds):

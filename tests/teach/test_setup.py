@@ -140,6 +140,7 @@ def test_every_chapter_gets_what_it_imports():
     import nb
 
     known = set(re.findall(r'"(\w+)": "', setup_cell(17)))
+    assert {"timm", "ultralytics", "sklearn"} <= known
     for path in nb.chapters():
         code = "\n".join(c.source for c in nb.read(path).cells if c.cell_type == "code" and "setup" not in nb.tags(c))
         named = set(re.findall(r"^\s*(?:import|from) (\w+)", code, re.M)) & known

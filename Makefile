@@ -24,7 +24,7 @@ book: $(READY) ## execute what changed, build the book into _build/html and chec
 
 test: $(READY) ## run all tests (builds the book first if it is stale: some tests read its outputs)
 	@$(PY) book/_tools/build.py --if-stale
-	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 clients: $(VENV)/.clients ## run the models in other people's programs (smp, lightning, torchao, transformers ...; 380 MB)
 	@$(PY) -m pytest tests/clients

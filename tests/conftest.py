@@ -12,6 +12,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 ROOT = Path(__file__).resolve().parents[1]
+# The files that take longest, in this order: begun last, one of them would keep a single core busy.
+FIRST = ("test_accessibility", "test_compare", "test_exercises", "test_class", "test_main", "test_yolo_training")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")

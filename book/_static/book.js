@@ -1,5 +1,8 @@
-// The theme's fold-out entries in the sidebar have a triangle and no words.
+// The theme's sidebar is no landmark, though its logo stands outside of the menu; its fold-out entries have a triangle and no words.
 addEventListener("DOMContentLoaded", () => {
+  const sidebar = document.querySelector(".bd-sidebar-primary");
+  sidebar?.setAttribute("role", "region");
+  sidebar?.setAttribute("aria-label", "Contents and search");
   for (const fold of document.querySelectorAll(".bd-sidebar summary")) {
     const page = fold.closest("li")?.querySelector("a")?.textContent.trim();
     fold.setAttribute("aria-label", `Pages under ${page ?? "this entry"}`);

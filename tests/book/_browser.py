@@ -76,22 +76,63 @@ def excess(tab) -> int:
     return tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
-def serious(tab, exclude=(), rules=None) -> list[str]:
-    """What axe finds serious or critical on the page that is open, outside of `exclude`; by `rules` alone if given."""
+def accessible(tab, exclude=()) -> list[str]:
+    """What axe finds moderate or worse on the page that is open, outside of `exclude`; of colours `legible` tells."""
+    return _axe(tab, {"exclude": [[selector] for selector in exclude]}, {"color-contrast": {"enabled": False}})
+
+
+def legible(tab, seen: set, exclude=()) -> list[str]:
+    """Texts of the page that is open that axe finds hard to read: one text for each look that is not in `seen`.
+
+    A look is what the contrast depends on: colour, background, size, weight and opacity.  A chapter has thousands of
+    texts and a few dozen looks.
+    """
+    new = tab.evaluate(LOOKS, [sorted(seen), list(exclude)])
+    if not new:
+        return []
+    found = _axe(tab, {"include": [["[data-look]"]]}, {}, ["color-contrast"])
+    tab.evaluate("document.querySelectorAll('[data-look]').forEach(e => e.removeAttribute('data-look'))")
+    if not found:
+        seen.update(new)
+    return found
+
+
+LOOKS = """([seen, exclude]) => {
+    const known = new Set(seen), found = [];
+    for (const box of document.querySelectorAll("body *")) {
+        if (![...box.childNodes].some(node => node.nodeType === 3 && node.data.trim()) || !box.checkVisibility()
+            || exclude.some(selector => box.closest(selector))) continue;
+        const style = getComputedStyle(box), behind = [];
+        let opacity = 1;
+        for (let e = box; e; e = e.parentElement) {
+            const { backgroundColor, backgroundImage, opacity: part } = getComputedStyle(e);
+            opacity *= part;
+            if (backgroundColor !== "rgba(0, 0, 0, 0)" || backgroundImage !== "none") behind.push(backgroundColor, backgroundImage);
+        }
+        const look = [style.color, style.fontSize, style.fontWeight, style.textShadow, opacity, ...behind].join();
+        if (known.has(look)) continue;
+        known.add(look);
+        found.push(look);
+        box.dataset.look = "";
+    }
+    return found;
+}"""
+
+
+def _axe(tab, context, rules, only=None) -> list[str]:
     if not tab.evaluate("'axe' in window"):  # once a page: it is half a megabyte
         tab.evaluate(AXE_SCRIPT)
-    options = {
-        "resultTypes": ["violations"],
-        "preload": False,
-    }  # preload: it would fetch imported styles from the wrong folder
+    # preload would fetch imported styles from the wrong folder
+    options = {"resultTypes": ["violations"], "preload": False, "rules": rules} | ({"runOnly": only} if only else {})
     found = tab.evaluate(
-        "([exclude, options]) => axe.run(exclude.length ? {exclude} : document, options).then(found => found.violations)",
-        [[[selector] for selector in exclude], options | ({"runOnly": rules} if rules else {})],
+        "([context, options]) => axe.run({include: [['html']], ...context}, options).then(found => found.violations)",
+        [context, options],
     )
     return [
-        f"axe: {fault['id']} ({fault['impact']}): {fault['nodes'][0]['html'][:160]}: {fault['nodes'][0]['failureSummary'][:240]}"
+        f"axe: {fault['id']} ({fault['impact']}): {node['html'][:160]}: {node['failureSummary'][:240]}"
         for fault in found
-        if fault["impact"] in {"serious", "critical"}
+        if fault["impact"] != "minor"
+        for node in fault["nodes"][:3]
     ]
 
 
@@ -110,3 +151,18 @@ def cut(tab) -> list[str]:
         return found;
       }"""
     )
+
+
+OVER = """() => [...document.querySelectorAll("article div.math mjx-math")]
+    .filter(e => e.getBoundingClientRect().left < e.closest("div.math").getBoundingClientRect().left - 1).length"""
+
+
+def equations(tab):
+    """What is wrong with the equations of the page that is open."""
+    sources, done = tab.locator("article .math").count(), tab.locator("article mjx-container").count()
+    if done < sources:
+        yield f"{done} of {sources} equations are set"
+    if tab.evaluate(OVER):
+        yield "wide equations lose their left end, where nobody can scroll to"
+    if tab.locator("article mjx-merror").count():
+        yield "an equation has an error"

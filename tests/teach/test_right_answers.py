@@ -91,13 +91,6 @@ def exponents_by_doubling(i, f):
     return key, torch.minimum(-top, F)
 
 
-def carry_with_clamp(added, decay, first):
-    total = pad(decay.cumsum(-1), (1, 0))
-    W = (total[..., None, :] - total[..., :, None]).clamp(max=0).exp().tril()
-    states = W @ torch.cat([first[:, None], added], 1)
-    return [states[:, :-1], states[:, -1]]
-
-
 def convolution_with_zeros(a, x):
     nothing = torch.zeros_like(x)
     powers = torch.tensor(a, dtype=x.dtype) ** torch.arange(len(x))
@@ -143,7 +136,6 @@ RIGHT = [
     (ch05.check_cover, cover_of_blocks),
     (ch05.check_chunk_end, end_with_one_einsum),
     (ch05.check_exponents, exponents_by_doubling),
-    (ch05.check_carry, carry_with_clamp),
     (ch05b.check_by_convolution, convolution_with_zeros),
     (ch05b.check_scan, scan_by_halves),
     (ch07.check_block_diagonal, lambda x, w: (x.unflatten(-1, (len(w), 1, -1)) * w).sum(-1).flatten(-2)),

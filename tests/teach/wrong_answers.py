@@ -99,14 +99,6 @@ def _from_nothing(q, k, v, i, f):
     return scores @ v / torch.maximum(scores.sum(-1).abs(), torch.exp(-m))[..., None]
 
 
-def _carried_from_nothing(added, decay, first):
-    """5.5 with a loop."""
-    states = [torch.zeros_like(first)]
-    for k in range(added.shape[1]):
-        states.append(states[-1] * torch.exp(-decay[:, k, None]) + added[:, k])
-    return torch.stack(states[:-1], 1), states[-1]
-
-
 def _sum_below(q, k, v, i, f):
     """P1.3 without a denominator's floor, token by token."""
     D = torch.zeros(*i.shape, i.shape[-1])
@@ -352,7 +344,6 @@ WRONG = {
             "every chunk starts empty",
         ),
         "exponents": (lambda i, f: (w := i - logsigmoid(f).cumsum(-1), -w.cummax(-1).values), "floor is missing"),
-        "carry": (_carried_from_nothing, "first state is missing"),
         "best_chunk": (lambda d, a, b, m: d * math.sqrt(4 * m / (2 * a * d)), r"5 L\) cost as well"),
     },
     "ch05b": {

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch.nn.functional import logsigmoid, pad
+from torch.nn.functional import logsigmoid
 
 from ._base import exercise, expect, expect_gradients, watched
 from .ch04 import parallel_from
@@ -239,6 +239,53 @@ def check_chunkwise(rng, student):
 # ---------------------------------------------------------------- 5.4
 
 
+def best_chunk(d, product, block, memory):
+    """The L that makes cost(L, d, product, block, memory) least."""
+    return d * math.sqrt(4 * memory / (2 * product * d + 5 * block))
+
+
+def cost(L, d, product, block, memory):
+    """The cost model: nanoseconds a token and head at chunk length L.
+
+    The prices in nanoseconds: product, of one multiply-add; block, of one number in a pass over blocks or rows; memory,
+    of one number in a pass over memories.
+    """
+    return product * (2 * L * d + 2 * d * d) + block * (5 * L + 6 * d) + memory * 4 * d * d / L
+
+
+@exercise(
+    "5.4",
+    "the best chunk length",
+    best_chunk,
+    cases=4,
+    rtol=0.005,
+    atol=0.6,  # a search over whole numbers is welcome too
+    mistakes={
+        "the square root is missing: the derivative has L² below the fraction line": lambda *a: best_chunk(*a) ** 2,
+        "the products inside the chunks (2 L d) cost as well": lambda d, p, b, m: best_chunk(d, 0, b, m),
+        "the passes over the L x L blocks (5 L) cost as well": lambda d, p, b, m: best_chunk(d, p, 0, m),
+        "the prices of blocks and memories are exchanged": lambda d, p, b, m: best_chunk(d, p, m, b),
+        "the prices of products and blocks are exchanged": lambda d, p, b, m: best_chunk(d, b, p, m),
+        "a memory has d² numbers, not d": lambda d, p, b, m: best_chunk(d, p, b, m) / math.sqrt(d),
+        "what does not depend on L (2 d², 6 d) does not move the minimum: its derivative is 0": lambda d, p, b, m: (
+            d * math.sqrt(4 * m / (2 * p * d + 5 * b + 2 * p * d * d + 6 * b * d))
+        ),
+        "this is the cost at the best L, not L": lambda *prices: cost(best_chunk(*prices), *prices),
+        "this is the longest chunk that was tried: look for the least cost, not the largest": lambda *prices: max(
+            range(1, 1025), key=lambda L: cost(L, *prices)
+        ),
+    },
+)
+def check_best_chunk(rng):
+    prices = {"product": rng.uniform(0.01, 0.03), "block": rng.uniform(0.2, 0.6), "memory": rng.uniform(0.6, 2)}
+    prices = {name: float(price) for name, price in prices.items()}
+    cheap = {"product": 0.001, "block": 0.6, "memory": 8.0}  # products that cost next to nothing: other parts decide
+    return rng.turn([{"d": 32, **prices}, {"d": 128, **prices}, {"d": 96, **prices}, {"d": 64, **cheap}])
+
+
+# ---------------------------------------------------------------- 5.5
+
+
 def exponents(i, f, *, log_gate=logsigmoid, key=lambda i, F: i - F, mu=lambda w, F: torch.maximum(w.cummax(-1)[0], -F)):
     """log_key_s = i_s - F_s and log_query_t = -mu_t, mu_t = max(max_{s<=t} log_key_s, -F_t).  i, f: (..., S)."""
     F = log_gate(f).cumsum(-1)
@@ -264,7 +311,7 @@ _A_LOOP = "the numbers are right, but there is a loop over tokens: use cummax"
 
 
 @exercise(
-    "5.4",
+    "5.5",
     "one exponent per key, one per query",
     exponents,
     outputs=("log_key", "log_query"),
@@ -310,124 +357,3 @@ def check_exponents(rng, student):
     expect(seen.operations < S, _A_LOOP, f" ({S} tokens took {seen.operations} operations)")
     if rng.case == 0:  # a loop over plain numbers, which no count of operations sees, loses them
         expect_gradients(lambda *x: student(*x)[1], lambda *x: exponents(*x)[1], {"i": i, "f": f})
-
-
-# ---------------------------------------------------------------- 5.5
-
-
-def carry(added, decay, first, *, log_W=lambda total: total[..., None, :] - total[..., :, None], mask="before"):
-    """The state before each chunk (H, J, X) and after the last (H, X), by one matrix product."""
-    total = pad(decay.cumsum(-1), (1, 0))  # entry j: how much mu has risen before chunk j
-    past = torch.ones(total.shape[-1], total.shape[-1], dtype=torch.bool).tril()
-    W = torch.exp(log_W(total).masked_fill(~past, -torch.inf) if mask == "before" else log_W(total))
-    W = torch.where(past, W, 0.0) if mask == "after" else W
-    states = W @ torch.cat([first[:, None], added], dim=1)
-    return states[:, :-1], states[:, -1]
-
-
-def _by_steps(added, decay, first, shift=0, start=1, sign=-1, after=False, own=False):
-    """By a loop, with its pieces exchangeable."""
-    state, starts, J = start * first, [], added.shape[1]
-    for j in range(J):
-        kept = torch.exp(sign * decay[:, min(max(j + shift, 0), J - 1)])[:, None]
-        new = kept * (state + added[:, j]) if own else kept * state + added[:, j]
-        starts.append(new if after else state)
-        state = new
-    return torch.stack(starts, 1), state
-
-
-def _by_quotients(added, decay, first):
-    total = pad(decay.cumsum(-1), (1, 0))[..., None]
-    states = torch.exp(-total) * (torch.exp(total) * torch.cat([first[:, None], added], dim=1)).cumsum(1)
-    return states[:, :-1], states[:, -1]
-
-
-def _steps(**pieces):
-    return lambda *a: _by_steps(*a, **pieces)
-
-
-_A_LOOP_OF_CHUNKS = "the numbers are right, but there is a loop"
-
-
-@exercise(
-    "5.5",
-    "all chunk states at once",
-    carry,
-    outputs=("starts", "last"),
-    cases=4,
-    mistakes={
-        "these are the states after each chunk; a chunk reads what was there before it": _steps(after=True),
-        "the first state is missing": _steps(start=0),
-        "the states grow: the weight is exp(-decay)": _steps(sign=1),
-        "nothing fades between chunks": _steps(sign=0),
-        "what a chunk adds is seen from its own end: its own decay is already in it": _steps(own=True),
-        "the decays are one chunk late": _steps(shift=-1),
-        "the decays are one chunk early": _steps(shift=1),
-        "the mask is missing: chunks must not see those after them": {"mask": None},
-        "the sign of the differences is turned round: later minus earlier, times -1": {
-            "log_W": lambda total: total[..., :, None] - total[..., None, :]
-        },
-        "this divides by what has faded, and exp of a long decay is infinite: take differences before the exponential": _by_quotients,
-        "the order is starts, last": lambda *a: carry(*a)[::-1],
-        "the values are right, but their gradient is NaN or infinite": {"mask": "after"},
-        _A_LOOP_OF_CHUNKS: _by_steps,
-    },
-)
-def check_carry(rng, student):
-    H, J, X = rng.size(2, 3), rng.size(4, 7), rng.size(2, 6)
-    long = rng.turn([0, 40])  # chunks after which exp(-decay) is nothing, and exp(decay) of three infinite
-    decay = rng.uniform(0.1, 1.5, H, J) + long
-    inputs = {"added": rng.normal(H, J, X), "decay": decay, "first": rng.normal(H, X)}
-    yield inputs
-    expect_gradients(student, carry, inputs)
-    few, many = (
-        watched(student, rng.normal(1, J, 3), rng.uniform(0, 1, 1, J), rng.normal(1, 3)).operations for J in (3, 30)
-    )
-    expect(many <= few + 3, _A_LOOP_OF_CHUNKS, f": {few} operations for 3 chunks, {many} for 30")
-
-
-# ---------------------------------------------------------------- 5.6
-
-
-def best_chunk(d, product, block, memory):
-    """The L that makes cost(L, d, product, block, memory) least."""
-    return d * math.sqrt(4 * memory / (2 * product * d + 5 * block))
-
-
-def cost(L, d, product, block, memory):
-    """The cost model: nanoseconds a token and head at chunk length L.
-
-    The prices in nanoseconds: product, of one multiply-add; block, of one number in a pass over blocks or rows; memory,
-    of one number in a pass over memories.
-    """
-    return product * (2 * L * d + 2 * d * d) + block * (5 * L + 6 * d) + memory * 4 * d * d / L
-
-
-@exercise(
-    "5.6",
-    "the best chunk length",
-    best_chunk,
-    cases=4,
-    rtol=0.005,
-    atol=0.6,  # a search over whole numbers is welcome too
-    mistakes={
-        "the square root is missing: the derivative has L² below the fraction line": lambda *a: best_chunk(*a) ** 2,
-        "the products inside the chunks (2 L d) cost as well": lambda d, p, b, m: best_chunk(d, 0, b, m),
-        "the passes over the L x L blocks (5 L) cost as well": lambda d, p, b, m: best_chunk(d, p, 0, m),
-        "the prices of blocks and memories are exchanged": lambda d, p, b, m: best_chunk(d, p, m, b),
-        "the prices of products and blocks are exchanged": lambda d, p, b, m: best_chunk(d, b, p, m),
-        "a memory has d² numbers, not d": lambda d, p, b, m: best_chunk(d, p, b, m) / math.sqrt(d),
-        "what does not depend on L (2 d², 6 d) does not move the minimum: its derivative is 0": lambda d, p, b, m: (
-            d * math.sqrt(4 * m / (2 * p * d + 5 * b + 2 * p * d * d + 6 * b * d))
-        ),
-        "this is the cost at the best L, not L": lambda *prices: cost(best_chunk(*prices), *prices),
-        "this is the longest chunk that was tried: look for the least cost, not the largest": lambda *prices: max(
-            range(1, 1025), key=lambda L: cost(L, *prices)
-        ),
-    },
-)
-def check_best_chunk(rng):
-    prices = {"product": rng.uniform(0.01, 0.03), "block": rng.uniform(0.2, 0.6), "memory": rng.uniform(0.6, 2)}
-    prices = {name: float(price) for name, price in prices.items()}
-    cheap = {"product": 0.001, "block": 0.6, "memory": 8.0}  # products that cost next to nothing: other parts decide
-    return rng.turn([{"d": 32, **prices}, {"d": 128, **prices}, {"d": 96, **prices}, {"d": 64, **cheap}])

@@ -6,7 +6,7 @@ the loop, and what for (chapter 5 measures the first four, book/results/speed_pr
     all chunks at once      some 100 operations for any number of chunks; the loop starts some 50 for each
     gates in float64        two numbers a token: nearly free, and sums of ten thousands keep their digits
     LARGEST_RISE            a decay beyond 2^-126 is cut there: exponents stay small, and so exact in float32
-    whole doublings         differences of whole numbers are exact, and a power of two needs no rounding in any type that reaches it
+    whole doublings         differences of whole numbers are exact, and a type that reaches a power of two need not round it
     exp(log_write) in k_T   the other factor of the weights, and 1 / sqrt(d), are multiplied to S x d keys, not to L x L blocks;
                             scaled before the product, float16 does not overflow
     chunk_length            196 tokens are 4 x 49: nothing to fill up

@@ -3,7 +3,7 @@
 It computes what `mlstm_chunkwise_loop` of vil_lite/mlstm.py computes, with the same state; tests assert it.  What is added to
 the loop, and what for (chapter 5 measures the first four, book/results/speed_profile.json and ch05_length.json the rest):
 
-    all chunks at once      some 100 operations for any number of chunks; the loop starts some 50 for each
+    all chunks at once      some 170 operations for any number of chunks; the loop starts some 100 for each
     gates in float64        two numbers a token: nearly free, and sums of ten thousands keep their digits
     LARGEST_RISE            a decay beyond 2^-126 is cut there: exponents stay small, and so exact in float32
     whole doublings         differences of whole numbers are exact, and a type that reaches a power of two need not round it

@@ -9,9 +9,9 @@ forwards in even blocks and backwards in odd ones; the others of the paper's Tab
 paths share weights: `DESIGNS` below, chosen by name.
 
 Shapes: x (B, S, dim) tokens of a grid (H, W), S = H * W; E = inner width (2 * dim); num_heads heads of d = E / num_heads.
-From chapter 6 on the book writes d for dim, and chapter 7 writes H for num_heads.
-Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), section 3 and Table 2; the authors' code, by file#line, also for the
-initial values:
+The formulas of chapters 6 to 12 have d for dim and H for num_heads.
+Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303; figures and tables as numbered in its version 1); xLSTM (Beck et al.
+2024, arXiv 2405.04517); the authors' code, by file#line, also for the initial values:
     https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py
     https://github.com/NX-AI/vision-lstm/blob/641b14ccdd260a69744b51d796126367bd9fdc17/vision_lstm/vision_lstm2.py
     https://github.com/NX-AI/vision-lstm/blob/dce3e130f5577637a440a389f1511f6e9e9008ea/src/vislstm/modules/xlstm/blocks/mlstm/layer.py
@@ -58,11 +58,12 @@ FORMS = {"recurrent": mlstm_recurrent, "parallel": mlstm_parallel, "chunkwise": 
 
 
 class MLSTMCell(nn.Module):
-    """Gates, the mLSTM itself, and the norm of its output.  (The authors' MatrixLSTMCell, vision_lstm.py#L290.)
+    """Gates, the mLSTM itself, and the norm of its output.
 
     q, k, v: (num_heads, B, S, d) -> (B, S, dim).  Both gates read q, k and v of all heads and give one number per head.
     form: "chunkwise", "parallel", "recurrent", or "auto" (parallel up to one chunk, else chunkwise).
     chunk_size: the longest chunk in tokens; None takes the head's width, at least 32 and at most 64.
+    (xLSTM, equations 19-27; the authors' MatrixLSTMCell, vision_lstm.py#L290.)
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class MLSTMPath(nn.Module):
     """What lies between proj_up and the gate, along one way through the tokens: conv, q, k, v, cell, skip.
 
     x_m: (B, S, dim) -> (B, S, dim), dim being the inner width E.
-    (The "mlstm branch" of the authors' ViLLayer, vision_lstm.py#L351.)
+    (xLSTM, A.4, its mLSTM block; the "mlstm branch" of the authors' ViLLayer, vision_lstm.py#L351.)
     """
 
     def __init__(
@@ -148,7 +149,7 @@ class ViLLayer(nn.Module):
     shared: all paths use the same weights.        version: 1 (causal conv, no biases) or 2 (3 x 3 conv, biases).
     expansion: inner width / dim.                  other options: as for MLSTMPath and MLSTMCell.
     Raises ValueError when the inner width does not divide into heads of whole q/k/v blocks.
-    (The authors' ViLLayer, vision_lstm.py#L351; several directions in one layer: their mLSTMLayer, layer.py#L48.)
+    (Vision-LSTM, method; the authors' ViLLayer, vision_lstm.py#L351.  Several directions in one layer: Table 2; layer.py#L48.)
     """
 
     def __init__(
@@ -199,7 +200,7 @@ class ViLBlock(nn.Module):
 
     direction: one direction, or a list of them.   drop_path: probability that a sample skips the layer in training.
     layer_scale: None, or the initial value of a learned factor per feature on the layer's output.
-    (The authors' ViLBlock, vision_lstm.py#L478.)
+    (Vision-LSTM, method; the authors' ViLBlock, vision_lstm.py#L478.)
     """
 
     def __init__(
@@ -226,8 +227,8 @@ class ViLBlock(nn.Module):
 class ViLEncoder(nn.Module):
     """A stack of ViL blocks.  tokens: (B, S, dim), grid: (H, W) -> (B, S, dim)
 
-    (The blocks of the authors' VisionLSTM, vision_lstm.py#L506; their version 2 counts two, a ViLBlockPair, vision_lstm2.py#L554,
-    as one.)
+    (Vision-LSTM, Figure 1, designs: Table 2; the blocks of the authors' VisionLSTM, vision_lstm.py#L506.  Their version 2 counts
+    two, a ViLBlockPair, vision_lstm2.py#L554, as one.)
     design: a name from DESIGNS.   drop_path: the same probability in every block (the authors' "uniform").
     checkpointing: recompute each block in the backward pass instead of keeping its activations.
     Raises ValueError for an unknown design.

@@ -1,8 +1,9 @@
 """Chapters 6 and 7: patches and positions; norms, token convolutions and block-diagonal projections of a ViL block.
 
 Tokens are (B, S, dim): B images, S tokens in reading order, dim features. Initial values are those of the authors' code.
-Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), section 3, and the authors' code: each class names the class that
-it follows, as file#line of
+Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303; figures as numbered in its version 1), which takes the parts of its
+block from xLSTM (Beck et al. 2024, arXiv 2405.04517, appendix A.4), and the authors' code.  Each class says where it stands in
+the papers, and names the class that it follows, as file#line of
     https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py
     https://github.com/NX-AI/vision-lstm/blob/30d5d8a5f3dcf5ed014990bf9bc1f0aa2f6d87be/vision_lstm/vision_lstm_util.py
 """
@@ -21,7 +22,7 @@ class PatchEmbed(nn.Module):
     """Cut an image into patches and map each to a token.
 
     x: (B, channels, height, width) -> tokens (B, H * W, dim) and the grid (H, W).  Patches overlap when stride < patch_size.
-    (The authors' VitPatchEmbed, vision_lstm_util.py#L62.)
+    (Vision-LSTM, method and Figure 1; the authors' VitPatchEmbed, vision_lstm_util.py#L62.)
     Raises ValueError when the image does not divide into patches.
     """
 
@@ -80,7 +81,7 @@ class PositionEmbedding(nn.Module):
     """A learned vector for each place in the grid; resized (bicubic) for other grids.
 
     tokens: (B, H * W, dim), grid: (H, W) -> the same with positions added.
-    (The authors' VitPosEmbed2d, vision_lstm_util.py#L127.)
+    (Vision-LSTM, method and Figure 1; the authors' VitPosEmbed2d, vision_lstm_util.py#L127.)
     """
 
     def __init__(self, dim: int, grid: Grid) -> None:
@@ -103,7 +104,7 @@ class LayerNorm(nn.Module):
     """Layer norm whose weight is stored as an offset: the effective weight is 1 + weight, so weight decay pulls to 1.
 
     x: (..., dim) -> (..., dim).  Vision-LSTM uses it without bias in version 1, with bias in version 2.
-    (The authors' LayerNorm, vision_lstm.py#L224.)
+    (xLSTM, A.4, but for the offset; the authors' LayerNorm, vision_lstm.py#L224.)
     """
 
     def __init__(self, dim: int, bias: bool = False, eps: float = 1e-5) -> None:
@@ -120,7 +121,7 @@ class CausalConv1d(nn.Conv1d):
     """A depthwise convolution along the sequence that looks at a token and the kernel_size - 1 before it.
 
     x: (B, S, dim) -> (B, S, dim); `grid` is ignored.  Version 1 of Vision-LSTM.
-    (The authors' CausalConv1d, vision_lstm.py#L178.)
+    (xLSTM, A.4; the authors' CausalConv1d, vision_lstm.py#L178.)
     """
 
     def __init__(self, dim: int, kernel_size: int = 4) -> None:
@@ -137,7 +138,7 @@ class SequenceConv2d(nn.Conv2d):
     """A depthwise convolution over the grid that the tokens come from.
 
     x: (B, H * W, dim), grid: (H, W) -> (B, H * W, dim).  Version 2 of Vision-LSTM.
-    (The authors' SequenceConv2d, vision_lstm_util.py#L40.)
+    (Vision-LSTM, from its second version on; the authors' SequenceConv2d, vision_lstm_util.py#L40.)
     """
 
     def __init__(self, dim: int, kernel_size: int = 3) -> None:
@@ -151,7 +152,8 @@ class LinearBlockDiagonal(nn.Module):
     """A linear map in which each block of `block_size` features sees only itself: dim * block_size weights.
 
     x: (B, S, dim) -> (num_heads, B, S, dim / num_heads), the layout in which the mLSTM cell works without copies.
-    weight: (dim / block_size, out, in), as published.  (The authors' LinearHeadwiseExpand, vision_lstm.py#L133.)
+    weight: (dim / block_size, out, in), as published.
+    (xLSTM, A.4; the authors' LinearHeadwiseExpand, vision_lstm.py#L133.)
     Raises ValueError when block_size does not divide dim / num_heads.
     """
 
@@ -197,7 +199,7 @@ class MultiHeadNorm(nn.Module):
     """Normalise each head of each token by itself, then put the heads side by side (a group norm per token).
 
     h: (num_heads, B, S, d) -> (B, S, num_heads * d); offset weight as in LayerNorm.
-    (The authors' MultiHeadLayerNorm, vision_lstm.py#L271.)
+    (xLSTM, A.4; the authors' MultiHeadLayerNorm, vision_lstm.py#L271.)
     """
 
     def __init__(self, dim: int, num_heads: int, bias: bool = False, eps: float = 1e-5) -> None:

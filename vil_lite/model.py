@@ -1,8 +1,8 @@
 """Chapters 9 and 10: VisionLSTM: patches, positions, ViL blocks, pooling, head; and the published sizes by name.
 
 Shapes: images (B, 3, height, width) -> tokens (B, S, dim) on a grid (H, W) -> logits (B, num_classes).
-Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303), section 3, Table 1 (sizes) and Table 3 (pooling); the authors' code, by
-file#line, version 1 and version 2:
+Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303; figures and tables as numbered in its version 1); the authors' code, by
+file#line, version 1 and version 2 of the model:
     https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py
     https://github.com/NX-AI/vision-lstm/blob/641b14ccdd260a69744b51d796126367bd9fdc17/vision_lstm/vision_lstm2.py
 """
@@ -57,7 +57,8 @@ class VisionLSTM(nn.Module):
     Raises ValueError for unknown names, for middle_cls where a grid is needed, for images that do not divide into patches.
 
     The second half of the class is what timm and programs built on it call; names and meanings there are timm's.
-    (The authors' VisionLSTM, vision_lstm.py#L506, and VisionLSTM2, vision_lstm2.py#L593.)
+    (Vision-LSTM, Figure 1, sizes: Table 1, pooling: Table 3.  The authors' VisionLSTM, vision_lstm.py#L506, and VisionLSTM2,
+    vision_lstm2.py#L593.)
     """
 
     def __init__(

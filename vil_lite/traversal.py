@@ -6,8 +6,8 @@ the order decides what a token can know:
     row               left to right, top to bottom          column             top to bottom, left to right
     row_reversed      the same backwards                    column_reversed    the same backwards
 
-Vision-LSTM alternates `row` and `row_reversed` from block to block (Alkin et al. 2024, arXiv 2406.04303, section 3); the
-authors flip the tokens in their ViLLayer (vil_lite/block.py says where it stands).
+Vision-LSTM alternates `row` and `row_reversed` from block to block (Alkin et al. 2024, arXiv 2406.04303, Figure 1;
+Table 2 compares the orders); the authors flip the tokens in their ViLLayer (vil_lite/block.py says where it stands).
 """
 
 from torch import Tensor

@@ -13,7 +13,6 @@ from .placement import place
 from .raster import SUB, blend, blur, direction, outline, simplify
 
 SPLITS = ("train", "val")
-MIN_VISIBLE = 0.4  # an aircraft of which less would be seen is not put there at all, so nothing drawn goes unlabelled
 # What can cover a pixel, in the order of `Scene.surfaces`.
 SURFACES = ("ground", "runway", "pavement", "building", "vehicle", "tree", "aircraft")
 METRES = (0.8, 1.6)  # of a pixel, drawn anew for each scene, unless told otherwise

@@ -141,7 +141,7 @@ def check_grid_of(rng):
 
 
 def resize(embed, grid, **options):
-    """Embed (1, H, W, d) -> (1, *grid, d), bicubic."""
+    """Embed (1, H, W, dim) -> (1, *grid, dim), bicubic."""
     options = {"mode": "bicubic", **options}
     return F.interpolate(embed.permute(0, 3, 1, 2), size=tuple(grid), **options).permute(0, 2, 3, 1)
 
@@ -152,8 +152,8 @@ def _as_a_line(embed, grid):
 
 
 def _unmoved(embed, grid):
-    _, H, W, d = embed.shape
-    return F.interpolate(embed.reshape(1, d, H, W), size=grid, mode="bicubic").reshape(1, *grid, d)
+    _, H, W, dim = embed.shape
+    return F.interpolate(embed.reshape(1, dim, H, W), size=grid, mode="bicubic").reshape(1, *grid, dim)
 
 
 @exercise(
@@ -196,7 +196,7 @@ def restore(
     turn=lambda tokens, grid: _transpose(tokens, grid[::-1]),
     turned=lambda direction: direction.startswith("column"),
 ):
-    """Tokens (B, S, d) in the order of `direction` -> row by row."""
+    """Tokens (B, S, dim) in the order of `direction` -> row by row."""
     tokens = flip(tokens, grid) if direction.endswith("reversed") else tokens
     return turn(tokens, grid) if turned(direction) else tokens
 
@@ -296,7 +296,7 @@ def check_reach(rng):
 
 
 def influence(model, tokens, t, *, scalar=lambda y, t: y[0, t].square().sum(), size=lambda g: g.norm(dim=-1)):
-    """(S,), the size of the gradient of |output t|² with respect to each input token; tokens (1, S, d)."""
+    """(S,), the size of the gradient of |output t|² with respect to each input token; tokens (1, S, dim)."""
     with torch.enable_grad():
         tokens = tokens.detach().clone().requires_grad_()
         return size(torch.autograd.grad(scalar(model(tokens), t), tokens)[0][0])
@@ -331,6 +331,6 @@ def influence(model, tokens, t, *, scalar=lambda y, t: y[0, t].square().sum(), s
     },
 )
 def check_influence(rng):
-    S, d = rng.size(5, 8), rng.size(3, 4)
-    mix, turn = rng.normal(S, S).tril(), rng.normal(d, d)
-    return {"model": lambda x: x + torch.tanh(mix @ x @ turn), "tokens": rng.normal(1, S, d), "t": rng.size(1, S - 2)}
+    S, dim = rng.size(5, 8), rng.size(3, 4)
+    mix, turn = rng.normal(S, S).tril(), rng.normal(dim, dim)
+    return {"model": lambda x: x + torch.tanh(mix @ x @ turn), "tokens": rng.normal(1, S, dim), "t": rng.size(1, S - 2)}

@@ -120,14 +120,14 @@ def check_block_diagonal(rng, student):
 
 
 def gates(q, k, v, weight, bias, *, joined=lambda x: x.permute(1, 2, 0, 3).flatten(2)):
-    """q, k, v (H, B, S, d), weight (H, 3 H d), bias (H,) -> pre-activations (H, B, S)."""
-    side_by_side = torch.cat([joined(x) for x in (q, k, v)], dim=-1)  # (B, S, 3 H d)
+    """q, k, v (num_heads, B, S, d), weight (num_heads, 3 num_heads d), bias (num_heads,) -> (num_heads, B, S)."""
+    side_by_side = torch.cat([joined(x) for x in (q, k, v)], dim=-1)  # (B, S, 3 num_heads d)
     return (side_by_side @ weight.T + bias).permute(2, 0, 1)
 
 
 def _own_head(q, k, v, weight, bias):
-    H, d = q.shape[0], q.shape[-1]
-    mask = torch.eye(H).repeat_interleave(d, dim=1).repeat(1, 3)  # a head's own features in q, in k and in v
+    num_heads, d = q.shape[0], q.shape[-1]
+    mask = torch.eye(num_heads).repeat_interleave(d, dim=1).repeat(1, 3)  # a head's own features in q, in k and in v
     return gates(q, k, v, weight * mask, bias)
 
 
@@ -147,16 +147,18 @@ def _own_head(q, k, v, weight, bias):
         ),
         "a sigmoid is applied; the cell wants pre-activations": lambda *a: gates(*a).sigmoid(),
         "an exponential is applied; the cell wants pre-activations": lambda *a: gates(*a).exp(),
-        "the result is (B, S, H); the cell wants the heads in front, (H, B, S)": lambda *a: gates(*a).permute(1, 2, 0),
+        "the result is (B, S, num_heads); the cell wants the heads in front, (num_heads, B, S)": lambda *a: gates(
+            *a
+        ).permute(1, 2, 0),
         "features are joined as (d, heads); within q, k and v the features of head 0 come first, then those of head 1": {
             "joined": lambda x: x.permute(1, 2, 3, 0).flatten(2)
         },
     },
 )
 def check_gates(rng):
-    H, B, S, d = rng.size(2, 4), rng.size(2, 3), rng.size(3, 6), rng.size(2, 5)
-    q, k, v = (rng.normal(H, B, S, d) for _ in range(3))
-    return {"q": q, "k": k, "v": v, "weight": rng.normal(H, 3 * H * d), "bias": rng.normal(H)}
+    num_heads, B, S, d = rng.size(2, 4), rng.size(2, 3), rng.size(3, 6), rng.size(2, 5)
+    q, k, v = (rng.normal(num_heads, B, S, d) for _ in range(3))
+    return {"q": q, "k": k, "v": v, "weight": rng.normal(num_heads, 3 * num_heads * d), "bias": rng.normal(num_heads)}
 
 
 # ---------------------------------------------------------------- 7.4
@@ -207,7 +209,7 @@ def vil_block(
     with_z=True,
     residual=lambda x, normed: x,
 ):
-    """The whole block of version 1, from its parts.  x: (B, S, d) -> (B, S, d)."""
+    """The whole block of version 1, from its parts.  x: (B, S, dim) -> (B, S, dim)."""
     y = norm(parts.norm, x)
     y = y.flip(1) if reverse else y
     x_m, z = halves(*parts.proj_up(y).chunk(2, dim=-1))
@@ -219,13 +221,13 @@ def vil_block(
     return residual(x, parts.norm(x)) + y
 
 
-def _random_parts(rng, d):
+def _random_parts(rng, dim):
     """Functions with the right shapes, and simple insides in which no two steps can be exchanged unnoticed."""
-    E = 2 * d
-    up, down = rng.normal(d, 2 * E), rng.normal(E, d)
+    E = 2 * dim
+    up, down = rng.normal(dim, 2 * E), rng.normal(E, dim)
     q, k, v = (rng.normal(E) for _ in range(3))
     return SimpleNamespace(
-        norm=lambda x: F.layer_norm(x, (d,)),
+        norm=lambda x: F.layer_norm(x, (dim,)),
         proj_up=lambda x: x @ up,
         conv=lambda x: x + 0.5 * F.pad(x, (0, 0, 1, 0))[:, :-1],
         q_proj=lambda x: x * q,
@@ -270,17 +272,17 @@ def _random_parts(rng, d):
     },
 )
 def check_vil_block(rng):
-    d = rng.size(3, 6)
-    x = rng.normal(rng.size(1, 3), rng.size(4, 7), d)
-    return {"x": x, "parts": _random_parts(rng, d), "reverse": rng.turn([False, True])}
+    dim = rng.size(3, 6)
+    x = rng.normal(rng.size(1, 3), rng.size(4, 7), dim)
+    return {"x": x, "parts": _random_parts(rng, dim), "reverse": rng.turn([False, True])}
 
 
 # ---------------------------------------------------------------- 7.6
 
 
-def v2_parameters(d, *, off=lambda d: 0):
-    """Parameters of a version 2 ViL block of width d."""
-    return 6 * d**2 + 111 * d + 8 + off(d)
+def v2_parameters(dim, *, off=lambda d: 0):
+    """Parameters of a version 2 ViL block of width dim."""
+    return 6 * dim**2 + 111 * dim + 8 + off(dim)
 
 
 @exercise(
@@ -311,4 +313,4 @@ def v2_parameters(d, *, off=lambda d: 0):
     },
 )
 def check_v2_parameters(rng):
-    return {"d": 8 * rng.size(2, 60)}
+    return {"dim": 8 * rng.size(2, 60)}

@@ -125,9 +125,9 @@ def _causal(weight):
 # ---------------------------------------------------------------- 8.3
 
 
-def encoder_parameters(d, depth, paths, shared, *, once=lambda d: 6 * d**2 + d, each=lambda d: 86 * d + 8):
-    """Parameters of `depth` version 1 blocks of width d with this many paths each."""
-    return depth * (once(d) + (1 if shared else paths) * each(d))
+def encoder_parameters(dim, depth, paths, shared, *, once=lambda d: 6 * d**2 + d, each=lambda d: 86 * d + 8):
+    """Parameters of `depth` version 1 blocks of width dim with this many paths each."""
+    return depth * (once(dim) + (1 if shared else paths) * each(dim))
 
 
 @exercise(
@@ -164,16 +164,16 @@ def encoder_parameters(d, depth, paths, shared, *, once=lambda d: 6 * d**2 + d, 
     },
 )
 def check_encoder_parameters(rng):
-    sizes = {"d": 8 * rng.size(2, 60), "depth": rng.size(2, 30)}
+    sizes = {"dim": 8 * rng.size(2, 60), "depth": rng.size(2, 30)}
     return {**sizes, "paths": rng.choice([2, 4]), "shared": rng.turn([True, False])}
 
 
 # ---------------------------------------------------------------- 8.4
 
 
-def path_flops(d, S, *, linear=90, square=4):
-    """Multiply-adds of one path of a version 1 block of width d on S tokens, S x S products in full."""
-    return linear * d * S + square * d * S**2
+def path_flops(dim, S, *, linear=90, square=4):
+    """Multiply-adds of one path of a version 1 block of width dim on S tokens, S x S products in full."""
+    return linear * dim * S + square * dim * S**2
 
 
 @exercise(
@@ -206,7 +206,7 @@ def path_flops(d, S, *, linear=90, square=4):
     },
 )
 def check_path_flops(rng):
-    return {"d": 8 * rng.size(2, 60), "S": rng.size(20, 900)}
+    return {"dim": 8 * rng.size(2, 60), "S": rng.size(20, 900)}
 
 
 # ---------------------------------------------------------------- 8.5

@@ -11,7 +11,7 @@ NAMES = ("avg", "middle_patch", "bilateral_avg", "bilateral_concat")
 
 
 def pool(tokens, name, **instead):
-    """Tokens (B, S, d) -> one vector (B, d), or (B, 2 d) for "bilateral_concat".  instead: another rule for a name."""
+    """Tokens (B, S, dim) -> one vector (B, dim), or (B, 2 dim) for "bilateral_concat".  instead: another rule for a name."""
     first, middle, last = tokens[:, 0], tokens[:, tokens.shape[1] // 2], tokens[:, -1]
     if name in instead:
         return instead[name](tokens)
@@ -42,7 +42,7 @@ def pool(tokens, name, **instead):
         "the ends are stacked as images: join them along the last axis": {
             "bilateral_concat": lambda x: torch.cat([x[:, 0], x[:, -1]])
         },
-        "the ends still stand on an axis of their own: (B, 2, d); (B, 2 d) is wanted": {
+        "the ends still stand on an axis of their own: (B, 2, dim); (B, 2 dim) is wanted": {
             "bilateral_concat": lambda x: torch.stack([x[:, 0], x[:, -1]], 1)
         },
     },
@@ -58,7 +58,7 @@ def check_pool(rng):
 
 
 def with_cls(tokens, cls, *, before=lambda S: S // 2, after=lambda S: S // 2):
-    """Tokens (B, S, d), cls (d,) -> (B, S + 1, d) with cls in place S // 2."""
+    """Tokens (B, S, dim), cls (dim,) -> (B, S + 1, dim) with cls in place S // 2."""
     S = tokens.shape[1]
     return torch.cat((tokens[:, : before(S)], cls.repeat(len(tokens), 1, 1), tokens[:, after(S) :]), 1)
 
@@ -88,8 +88,8 @@ def with_cls(tokens, cls, *, before=lambda S: S // 2, after=lambda S: S // 2):
     },
 )
 def check_with_cls(rng):
-    S, d = 2 * rng.size(3, 5) + rng.case % 2, rng.size(2, 5)
-    return {"tokens": rng.normal(rng.size(2, 4), S, d), "cls": rng.normal(d)}
+    S, dim = 2 * rng.size(3, 5) + rng.case % 2, rng.size(2, 5)
+    return {"tokens": rng.normal(rng.size(2, 4), S, dim), "cls": rng.normal(dim)}
 
 
 # ---------------------------------------------------------------- 9.3
@@ -126,11 +126,11 @@ def check_middle_of(rng):
 # ---------------------------------------------------------------- 9.4
 
 
-def tail_parameters(name, d, classes, *, off=lambda name, d, width, classes: 0):
+def tail_parameters(name, dim, classes, *, off=lambda name, d, width, classes: 0):
     """Parameters of the norm of the pooled vector, the head and the [CLS] token, if any."""
-    width = d * (2 if name == "bilateral_concat" else 1)
-    right = 2 * width + width * classes + classes + (d if name == "middle_cls" else 0)
-    return right + off(name, d, width, classes)
+    width = dim * (2 if name == "bilateral_concat" else 1)
+    right = 2 * width + width * classes + classes + (dim if name == "middle_cls" else 0)
+    return right + off(name, dim, width, classes)
 
 
 @exercise(
@@ -159,9 +159,9 @@ def tail_parameters(name, d, classes, *, off=lambda name, d, width, classes: 0):
     },
 )
 def check_tail_parameters(rng):
-    d, classes = 16 * rng.size(2, 20), rng.size(10, 1000)
+    dim, classes = 16 * rng.size(2, 20), rng.size(10, 1000)
     for name in (*NAMES, "middle_cls"):
-        yield {"name": name, "d": d, "classes": classes}
+        yield {"name": name, "dim": dim, "classes": classes}
 
 
 # ---------------------------------------------------------------- 9.5

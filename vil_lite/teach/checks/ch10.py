@@ -8,10 +8,10 @@ from ._base import attempt, exercise, expect
 # ---------------------------------------------------------------- 10.1
 
 
-def vil_parameters(d, depth, tokens, classes, *, off=lambda d, depth, tokens, classes: 0):
+def vil_parameters(dim, depth, tokens, classes, *, off=lambda d, depth, tokens, classes: 0):
     """Parameters of a version 1 Vision-LSTM for patches of 16 x 16 pixels in 3 colours."""
-    around = 3 * 16 * 16 * d + d + tokens * d + d + 2 * d + d * classes + classes
-    return around + depth * (6 * d**2 + 87 * d + 8) + off(d, depth, tokens, classes)
+    around = 3 * 16 * 16 * dim + dim + tokens * dim + dim + 2 * dim + dim * classes + classes
+    return around + depth * (6 * dim**2 + 87 * dim + 8) + off(dim, depth, tokens, classes)
 
 
 @exercise(
@@ -35,16 +35,16 @@ def vil_parameters(d, depth, tokens, classes, *, off=lambda d, depth, tokens, cl
     },
 )
 def check_vil_parameters(rng):
-    sizes = {"d": 16 * rng.size(2, 60), "depth": rng.size(2, 40)}
+    sizes = {"dim": 16 * rng.size(2, 60), "depth": rng.size(2, 40)}
     return {**sizes, "tokens": rng.size(20, 800), "classes": rng.size(5, 2000)}
 
 
 # ---------------------------------------------------------------- 10.2
 
 
-def block_multiply_adds(S, d, *, off=lambda S, d: 0):
+def block_multiply_adds(S, dim, *, off=lambda S, d: 0):
     """Multiply-adds of a version 1 block in the paper's counting, norms left aside."""
-    return 6 * S * d**2 + 4 * S**2 * d + 80 * S * d + off(S, d)
+    return 6 * S * dim**2 + 4 * S**2 * dim + 80 * S * dim + off(S, dim)
 
 
 @exercise(
@@ -77,7 +77,7 @@ def block_multiply_adds(S, d, *, off=lambda S, d: 0):
     },
 )
 def check_block_multiply_adds(rng):
-    return {"S": rng.size(20, 3000), "d": 16 * rng.size(2, 60)}
+    return {"S": rng.size(20, 3000), "dim": 16 * rng.size(2, 60)}
 
 
 # ---------------------------------------------------------------- 10.3

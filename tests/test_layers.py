@@ -1,7 +1,5 @@
 """The small parts: each against the plain way of writing it."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 import torch
@@ -139,16 +137,3 @@ def test_resized_positions_follow_the_weights_however_they_are_written(write):
         assert torch.equal(positions(tokens, (4, 5)), resized(positions))
     positions(tokens, (4, 5)).sum().backward()
     assert positions.embed.grad.abs().sum() > 0
-
-
-def test_threads_share_positions():
-    positions, grids = PositionEmbedding(4, (3, 3)), [(4, 5), (6, 2), (5, 5), (2, 9)]
-    wanted = {grid: resize_positions(positions.embed, grid).flatten(1, 2).detach() for grid in grids}
-
-    def call(j):
-        grid = grids[j % len(grids)]
-        with torch.no_grad():
-            return positions(torch.zeros(1, grid[0] * grid[1], 4), grid).equal(wanted[grid])
-
-    with ThreadPoolExecutor(4) as pool:
-        assert all(pool.map(call, range(2000)))

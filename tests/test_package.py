@@ -26,16 +26,18 @@ def test_the_readme_has_a_sentence_for_each_file_of_the_core():
     assert sorted(rows) == sorted(path.name for path in PUBLIC if path.parent == LIBRARY)
 
 
-def test_each_class_of_the_core_names_the_authors_lines():
-    """As file#Lnn, and the head of the file says at which commit."""
+def test_each_class_of_the_core_names_its_place_in_the_paper_and_the_authors_lines():
+    """These as file#Lnn, and the head of the file says at which commit."""
     for name in ("layers", "block", "model"):
         tree = ast.parse((LIBRARY / f"{name}.py").read_text(encoding="utf-8"))
         addresses = re.findall(r"https://github.com/NX-AI/vision-lstm/blob/[0-9a-f]{40}/\S+", ast.get_docstring(tree))
         files = {address.rsplit("/", 1)[1] for address in addresses}
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
-                named = re.findall(r"(\w+\.py)#L\d+", ast.get_docstring(node))
+                said = ast.get_docstring(node)
+                named = re.findall(r"(\w+\.py)#L\d+", said)
                 assert named and set(named) <= files, f"{name}.{node.name}: {named}"
+                assert re.search(r"\((Vision-LSTM|xLSTM), \w", said), f"{name}.{node.name}"
 
 
 def test_one_way_to_do_a_thing():

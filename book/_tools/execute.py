@@ -9,6 +9,7 @@ the cells only, so without the key a book built from a broken library would stay
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 import time
@@ -20,6 +21,7 @@ import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
+from nb import tags
 
 ROOT = Path(__file__).resolve().parents[2]
 INPUTS = ("vil_lite/**/*.py", "vil_lite/**/*.pth", "book/results/*.*", "constraints.txt")
@@ -73,6 +75,21 @@ def executed(path: Path, root: Path = ROOT):
         return cache.merge_match_into_notebook(nbformat.read(path, nbformat.NO_CONVERT))[1]
     except KeyError:
         return None
+
+
+def exercise_faults(notebook) -> list[str]:
+    """What is wrong with the outputs of an executed notebook: an error, a stub that is attempted, a solution that fails."""
+    found = []
+    for cell in notebook.cells:
+        if cell.cell_type != "code":
+            continue
+        found += [f"{cell.id}: {o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
+        printed = "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stdout")
+        checks = len(re.findall(r"\bcheck_\w+\(", cell.source))
+        for tag, line in (("exercise", "Not attempted yet: "), ("solution", "✓ ")):
+            if tag in tags(cell) and not printed.count(line) == checks > 0:
+                found.append(f"{cell.id}: {checks} checks in this {tag} printed {printed!r}")
+    return found
 
 
 def execute(paths: list[Path] | None = None, root: Path = ROOT, workers: int | None = None) -> dict[Path, str]:

@@ -3,7 +3,6 @@
 Read from the notebooks that `make book` has executed; a chapter that it has not executed is an error, not a skip.
 """
 
-import re
 from pathlib import Path
 
 import pytest
@@ -11,27 +10,9 @@ from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parents[2]
 import nb
-from execute import executed
+from execute import executed, exercise_faults
 
 CHAPTERS = nb.chapters()
-
-
-def printed(cell) -> str:
-    return "".join(o.text for o in cell.outputs if o.output_type == "stream" and o.name == "stdout")
-
-
-def faults(notebook) -> list[str]:
-    """What is wrong with the outputs of the exercises of an executed notebook."""
-    found = []
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        found += [f"{cell.id}: {o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
-        checks = len(re.findall(r"\bcheck_\w+\(", cell.source))
-        for tag, line in (("exercise", "Not attempted yet: "), ("solution", "✓ ")):
-            if tag in nb.tags(cell) and not printed(cell).count(line) == checks > 0:
-                found.append(f"{cell.id}: {checks} checks in this {tag} printed {printed(cell)!r}")
-    return found
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
@@ -40,13 +21,13 @@ def test_stubs_are_not_attempted_and_solutions_pass(path):
     assert notebook is not None, f"{path.name} has not been executed as it is: run `make book` first"
     for tag in ("exercise", "solution"):
         assert any(tag in nb.tags(cell) for cell in notebook.cells)
-    assert faults(notebook) == []
+    assert exercise_faults(notebook) == []
 
 
 def run(tag: str, text: str, **output):
     cell = new_code_cell("ch03.check_a(f)", metadata={"tags": [tag]})
     cell.outputs = [new_output("stream", text=text)] + ([new_output("error", **output)] if output else [])
-    return faults(new_notebook(cells=[cell]))
+    return exercise_faults(new_notebook(cells=[cell]))
 
 
 def test_each_fault_is_found():

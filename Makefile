@@ -4,17 +4,19 @@
 #   VENV         where the environment is                                             VENV=.venv
 #   TORCH_INDEX  where torch comes from; the default also downloads CUDA, some gigabytes.
 #                The CPU-only build is about 200 MB:   make book TORCH_INDEX=https://download.pytorch.org/whl/cpu
-#   NAME         one experiment instead of all:        make experiments NAME=digits
+#   NAME         one experiment, or some notebooks:    make experiments NAME=digits        make colab-trial NAME="03 project"
+#   TRIAL        options of book/_tools/colab_trial.py make colab-trial TRIAL="--python here --form stubs"
 PYTHON      ?= python3
 VENV        ?= .venv
 TORCH_INDEX ?=
 NAME        ?= [!_]*
+TRIAL       ?=
 BIN         := $(VENV)/bin
 PY          := $(BIN)/python
 READY       := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test clients serve pdf archive lab lint student grade-demo experiments constraints matrix clean
+.PHONY: help book test clients serve pdf archive lab lint student grade-demo experiments constraints matrix colab-trial clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -75,6 +77,9 @@ constraints: $(READY) ## choose new exact versions: constraints.txt (then build,
 matrix: $(READY) ## run the library's tests on every Python found here, newest and oldest versions (long; some gigabytes)
 	@$(PY) -m pip install --quiet uv
 	@$(PY) book/_tools/matrix.py
+
+colab-trial: $(READY) ## run the student notebooks outside this checkout, in an environment like Colab's, with and without solutions
+	@$(PY) book/_tools/colab_trial.py $(TRIAL) $(filter-out [!_]*,$(NAME))
 
 clean: ## remove what was built, executed outputs too; the environment stays
 	@rm -rf _build build dist vil_lite.egg-info/SOURCES.txt .pytest_cache .ruff_cache .hypothesis

@@ -48,7 +48,7 @@ def lint(path: Path) -> list[str]:
     """All problems of one chapter or project."""
     notebook, problems = read(path), Problems(path)
     anatomy = (tasks,) if is_project(path) else (objectives, predict, exercises, sections)
-    for rule in (ids, clean, length, figures, title, setup, *anatomy):
+    for rule in (ids, clean, length, figures, title, setup, goes_on, *anatomy):
         rule(notebook, problems)
     return problems
 
@@ -83,6 +83,18 @@ def length(notebook, problems) -> None:
     sizes = [statements(cell) for _, cell in code_cells(notebook)]
     if sizes and statistics.median(sizes) >= MEDIAN_LINES:
         problems.add(f"the median code cell has {statistics.median(sizes):g} lines; it must stay under {MEDIAN_LINES}")
+
+
+def goes_on(notebook, problems) -> None:
+    """After its check, a page calls the reader's function, or the book's in its place: never the check module's."""
+    given: dict[str, str] = {}
+    for n, cell in code_cells(notebook):
+        if not {"exercise", "solution"} & set(tags(cell)):
+            for book, name in given.items():
+                if re.search(rf"(?<![\w.]){re.escape(book)}\(", cell.source):
+                    problems.add(f"calls {book}(...) after its check; call {name}(...), which is the reader's", n, cell)
+        for name, module, check in re.findall(r"^(\w+) = (\w+)\.check_(\w+)\(\w+\)", cell.source, flags=re.M):
+            given |= {f"{module}.{name}": name, f"{module}.{check}": name}
 
 
 # ---------------------------------------------------------------- figures

@@ -57,8 +57,10 @@ class Labels:
             entry = self.works[key]
             people = [" ".join(p.prelast_names + p.last_names) for p in entry.persons.get("author", [])]
             names = people[0] + " et al." if len(people) > 2 else " and ".join(people)
-            year = entry.fields["year"]
-            parts.append(f"{names} ({year})" if in_text else f"{names}, {year}")
+            year, fields = entry.fields["year"], entry.fields
+            url = fields["url"] if "url" in fields else f"https://doi.org/{fields['doi']}" if "doi" in fields else None
+            said = f"{names} ({year})" if in_text else f"{names}, {year}"
+            parts.append(f"[{said}]({url})" if url else said)  # a notebook has no list of references
         return ", ".join(parts) if in_text else f"({'; '.join(parts)})"
 
 

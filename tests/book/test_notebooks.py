@@ -132,6 +132,16 @@ def long_cells(notebook):
             found.source += "\n" + "x = 1\n" * 12
 
 
+def books_function(notebook):
+    answer = cell(notebook, "def f2(x):\n    raise")
+    answer.source = answer.source.replace("ch03.check_2(f2)", "f2 = ch03.check_f(f2)")
+    before, after = (
+        notebook.cells.index(c) for c in (cell(notebook, "draw(3)"), cell(notebook, "def f4(x):\n    return"))
+    )
+    notebook.cells.insert(after + 1, new_code_cell("ch03.f2(1)"))
+    notebook.cells.insert(before, new_code_cell("ch03.f2(1)"))  # fine: nobody has been asked yet
+
+
 def bare_plot(notebook):
     notebook.cells.insert(8, new_code_cell("plt.plot([1, 2])"))
 
@@ -152,6 +162,7 @@ def swap_hint(notebook):
         (change("draw(3)", "draw(3);", "x = 1\n" * 26), "has 26 lines of code; at most 25"),
         (change("draw(3)", "draw(3);", f"draw(3)  # {'x' * 80}"), "a line has 91 columns; at most 80"),
         (long_cells, "the median code cell has"),
+        (books_function, "calls ch03.f2(...) after its check; call f2(...)"),
         (lose("image", "alt"), "without mystnb.image.alt"),
         (lose("figure", "caption"), "without mystnb.figure.caption"),
         (lose("figure", "name"), "without mystnb.figure.name"),

@@ -11,9 +11,11 @@ from pathlib import Path
 import build
 import check_pages
 import execute
+import nb
 import nbformat
 import pytest
 import yaml
+from plain import Labels
 from sphinx.search.en import SearchEnglish
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -247,6 +249,17 @@ def test_the_launch_buttons_open_the_student_notebooks(book):
         )
         assert f'"{colab}"' in html, path.name
         assert not chapter or f"blob/main/book/{path.parent.name}/{path.name}" not in html
+
+
+def test_figures_and_equations_have_the_numbers_of_the_student_notebooks(book):
+    labels, figures, equations = Labels(ROOT, nb.chapters()), {}, {}
+    for path in nb.chapters():
+        html = (book / path.relative_to(ROOT)).with_suffix(".html").read_text(encoding="utf-8")
+        equations |= dict(re.findall(r'id="equation-(eq-[\w-]+)"[^>]*>\s*<span class="eqno">\(([\w.]+)\)', html))
+        for ident, inside in re.findall(r'<figure[^>]* id="(fig-[\w-]+)"[^>]*>(.*?)</figcaption>', html, flags=re.S):
+            figures[ident] = re.search(r'"caption-number">Figure ([\w.]+)', inside)[1]
+    assert len(figures) > 60 and figures == labels.figures
+    assert len(equations) > 60 and equations == labels.equations
 
 
 def test_every_recorded_run_says_where_it_comes_from():

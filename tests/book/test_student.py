@@ -80,7 +80,9 @@ def test_nothing_is_left_that_only_the_book_understands(path):
 
 
 BIB = """@article{one2024, author = {Beck, Maximilian and Other, A. and Third, B.}, year = {2024}, title = {A}}
-@article{two2025, author = {Alkin, Benedikt and Other, A.}, year = {2025}, title = {B}}"""
+@article{two2025, author = {Alkin, Benedikt and Other, A.}, year = {2025}, title = {B}}
+@article{three2025, author = {Yang, C.}, year = {2025b}, title = {C}, url = {https://arxiv.org/abs/1}}
+@article{four1908, author = {Student}, year = {1908}, title = {D}, doi = {10.1/2}}"""
 
 
 @pytest.fixture
@@ -137,6 +139,11 @@ def test_what_is_kept_and_what_is_dropped(book):
         ("by {eq}`eq-03-b`", "by (3.2)"),
         ("{cite:t}`one2024` and {cite:p}`two2025`", "Beck et al. (2024) and (Alkin and Other, 2025)"),
         ("{cite:p}`one2024,two2025`", "(Beck et al., 2024; Alkin and Other, 2025)"),
+        ("{cite:t}`three2025`", "[Yang (2025b)](https://arxiv.org/abs/1)"),
+        (
+            "{cite:p}`three2025,four1908`",
+            "([Yang, 2025b](https://arxiv.org/abs/1); [Student, 1908](https://doi.org/10.1/2))",
+        ),
         ("{glue:text}`accuracy:.3f` right", "`accuracy` right"),
         ("{doc}`04_forms`", "[4. Forms](04_forms.ipynb)"),
         ("{doc}`the symbols <../notation>`", f"[the symbols]({REPOSITORY}/blob/main/book/notation.md)"),
@@ -160,6 +167,15 @@ def test_what_is_kept_and_what_is_dropped(book):
 def test_the_books_markdown_becomes_plain(book, text, wanted):
     labels = Labels(book, nb.chapters(book))
     assert plain(text, labels, book / "book" / "part1_memory" / "03_memory.ipynb") == wanted
+
+
+def test_no_two_works_are_cited_alike_and_each_can_be_found():
+    """A notebook has no list of references.  Two papers of one group and year: 2024a and 2024b in references.bib."""
+    labels = Labels(ROOT, CHAPTERS)
+    said = {key: labels.cite(key, in_text=True) for key in labels.works}
+    names = [re.sub(r"\]\(.*", "", text) for text in said.values()]
+    assert [name for name in names if names.count(name) > 1] == []
+    assert [key for key, text in said.items() if "](https://" not in text] == []
 
 
 def test_an_unknown_label_is_an_error(book):

@@ -222,6 +222,19 @@ def test_a_missing_network_and_a_missing_version_are_told_apart(bare):
     assert failed.returncode == 1 and "Is the network there?: cannot install" in failed.stderr
 
 
+def test_on_a_plain_laptop_all_that_the_chapter_needs_is_installed(tmp_path):
+    """Nothing is there, and `pip` writes down what it is asked for: torch and the rest, then the library and it alone."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (tmp_path / "pip.py").write_text("import sys; print(*sys.argv[1:], file=open('asked.txt', 'a'))\n")
+    environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIL_LITE_SOURCE"}}
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([python, "-c", setup_cell(17)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    packages, library = (tmp_path / "asked.txt").read_text().splitlines()
+    wanted = "torch torchvision matplotlib ipywidgets scikit-learn accelerate tqdm timm ultralytics"
+    assert packages == f"install -q {wanted} onnx onnxruntime onnxscript onnxslim"
+    assert library == f"install -q --no-deps {REPOSITORY}/archive/{REVISION}.zip"
+
+
 def test_a_checkout_around_the_notebook_is_used(bare, tmp_path):
     python, _ = bare
     (tmp_path / "student").mkdir()

@@ -16,7 +16,7 @@ PY          := $(BIN)/python
 READY       := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help book test clients serve pdf archive lab lint student grade-demo experiments constraints matrix colab-trial clean
+.PHONY: help book test clients serve pdf archive lab lint student numbers grade-demo experiments constraints matrix colab-trial clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -58,6 +58,11 @@ lint: $(READY) ## ruff, types of the core, spelling, clean and complete notebook
 	@$(PY) book/_tools/student.py --check
 
 student: $(READY) ## write student/: the chapters without solutions
+	@$(PY) book/_tools/student.py
+
+numbers: $(READY) ## record what the executed notebooks computed for their sentences (book/glued.json), and write student/ with it
+	@$(PY) book/_tools/build.py --if-stale
+	@$(PY) book/_tools/glued.py
 	@$(PY) book/_tools/student.py
 
 grade-demo: $(READY) ## grade a small invented class, as a teacher would: _build/grade-demo

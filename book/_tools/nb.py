@@ -68,6 +68,12 @@ def code(path: Path) -> str:
     return "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "code")
 
 
+def code_hash(notebook) -> str:
+    """A hash of what a notebook computes; prose and the set-up cell leave it as it is."""
+    sources = [cell.source for cell in notebook.cells if cell.cell_type == "code" and "setup" not in tags(cell)]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()[:16]
+
+
 def write(notebook, path: Path) -> None:
     """Write a clean notebook: no outputs, one metadata, stable ids, one trailing newline."""
     _files.write(path, dumps(notebook, Path(path)))

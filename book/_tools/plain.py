@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+from glued import recorded, said
 from nb import chapter_number, read
 from pybtex.database import parse_file
 
@@ -19,12 +20,13 @@ ADMONITIONS = {"note", "tip", "hint", "important", "warning", "caution", "attent
 
 
 class Labels:
-    """What the book's labels stand for: numbers of equations and figures, titles of pages, authors and years."""
+    """What the book's labels stand for: numbers of equations and figures, titles of pages, works, glued numbers."""
 
     def __init__(self, root: Path, notebooks: list[Path]):
         self.root, self.equations, self.figures, self.titles = root, {}, {}, {}
         for path in notebooks:
             self._read(path)
+        self.numbers = {path: recorded(path, root) for path in notebooks}
         for path in (root / "book").rglob("*.md"):
             text = path.read_text(encoding="utf-8")
             self._title(path.stem if path.stem != "index" else path.parent.name, text)
@@ -121,7 +123,7 @@ def _role(role: str, content: str, labels: Labels, path: Path) -> str:
     if role.startswith("cite"):
         return labels.cite(target, in_text=role.endswith(":t"))
     if role.startswith("glue"):
-        return f"`{content.split(':')[0]}`"
+        return said(content, labels.numbers.get(path, {}))
     if role == "math":
         return f"${content}$"
     if role in {"doc", "ref"}:

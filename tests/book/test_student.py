@@ -9,6 +9,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
+import glued
 import nb
 import student
 from plain import Labels, plain
@@ -167,6 +168,34 @@ def test_what_is_kept_and_what_is_dropped(book):
 def test_the_books_markdown_becomes_plain(book, text, wanted):
     labels = Labels(book, nb.chapters(book))
     assert plain(text, labels, book / "book" / "part1_memory" / "03_memory.ipynb") == wanted
+
+
+def test_a_sentence_says_the_number_of_the_books_run_and_its_name_once_the_code_is_another(book):
+    path = book / "book" / "part1_memory" / "03_memory.ipynb"
+    notebook = nb.read(path)
+    notebook.cells.append(new_markdown_cell("{glue:text}`share:.1f` % of {glue:text}`kind`, {glue:text}`lost:.0e`"))
+    nb.write(notebook, path)
+    glue = {"metadata": {"scrapbook": {"name": "share", "mime_prefix": "x/"}}, "data": {"x/text/plain": "88.0571"}}
+    ran = new_notebook(cells=[new_code_cell("", outputs=[nbformat.from_dict({"output_type": "display_data", **glue})])])
+    numbers = glued.numbers(ran) | {"kind": "'digits'"}
+    assert numbers["share"] == "88.0571"
+    record = {"03_memory": {"code": nb.code_hash(nb.read(path)), "numbers": numbers}}
+    (book / "book" / "glued.json").write_text(json.dumps(record))
+
+    made = json.loads(student.files(book)["03_memory.ipynb"])["cells"]
+    assert "".join(made[-1]["source"]) == "88.1 % of digits, `lost`"
+    assert "those of the book's run" in "".join(made[0]["source"])
+    notebook.cells[3].source = "plt.plot(x, y)"
+    nb.write(notebook, path)
+    made = json.loads(student.files(book)["03_memory.ipynb"])["cells"]
+    assert "".join(made[-1]["source"]) == "`share` % of `kind`, `lost`"
+    assert "those of the book's run" not in "".join(made[0]["source"])
+
+
+def test_numbers_are_recorded_of_a_whole_book_or_not_at_all(book):
+    with pytest.raises(SystemExit, match="03_memory.ipynb has not been executed as it is"):
+        glued.main(book)
+    assert not (book / "book" / "glued.json").exists()
 
 
 def test_no_two_works_are_cited_alike_and_each_can_be_found():

@@ -39,7 +39,9 @@ def wheel(root: Path, folder: Path) -> None:
             shutil.copytree(root / name, Path(copy) / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
             shutil.copy(root / name, copy)
-        subprocess.run([*pip, copy], check=True)
+        done = subprocess.run([*pip, copy], capture_output=True, text=True)
+        if done.returncode:
+            raise SystemExit(f"the library cannot be packed:\n{done.stdout}{done.stderr}")
 
 
 def make(folder: Path, path: Path, root: Path = ROOT) -> Path:

@@ -178,6 +178,7 @@ def execute(notebook, environment: Path, folder: Path, source: Path, timeout: in
     env = outside()
     env |= {"VIL_LITE_SOURCE": str(source), "PATH": f"{environment / 'bin'}{os.pathsep}{env.get('PATH', '')}"}
     env |= {"YOLO_CONFIG_DIR": str(environment)}  # as on a fresh machine
+    env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # or the kernel warns that it cannot be debugged
     try:
         client.execute(env=env)
     except Exception as error:  # a kernel that died, or hung

@@ -199,8 +199,10 @@ def chunk_length(S: int, chunk_size: int) -> int:
     """The longest divisor of S that is no longer than chunk_size and no shorter than half of it, else chunk_size."""
     if S <= chunk_size:
         return S
-    divisors = (L for L in range(chunk_size, (chunk_size + 1) // 2 - 1, -1) if known(S % L == 0))
-    return next(divisors, chunk_size)
+    for L in range(chunk_size, (chunk_size + 1) // 2 - 1, -1):
+        if known(S % L == 0):
+            return L
+    return chunk_size
 
 
 def known(condition: bool) -> bool:

@@ -28,7 +28,7 @@ class MLSTMState(NamedTuple):
 
 
 def autocasts(device: str) -> bool:
-    """Is autocast on for this type of device?  Those that have none must not be asked; torch 2.7 compiles no such question."""
+    """Is autocast on for this type of device?  Those that have none must not be asked; torch 2.8 compiles no such question."""
     has_one = device in ("cpu", "cuda", "mps", "xpu") or torch.amp.is_autocast_available(device)
     return has_one and torch.is_autocast_enabled(device)
 
@@ -48,7 +48,10 @@ def without_autocast(form: Form) -> Form:
 
 
 def exporting() -> bool:
-    """Is a graph being written for other runtimes, by torch.export, torch.jit.trace or an exporter to ONNX?"""
+    """Is a graph being written for other runtimes, by torch.export, torch.jit.trace or an exporter to ONNX?
+
+    torch 2.8 and 2.9 answer yes within torch.compile, too: what they compile has its gates in float32.
+    """
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 

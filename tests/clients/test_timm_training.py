@@ -1,4 +1,7 @@
-"""The parts of timm that its train.py, validate.py and benchmark.py are made of, on a folder of pictures."""
+"""What timm's train.py, validate.py and benchmark.py do with a model, on a folder of pictures.
+
+The scripts are in no package of timm, and so not run here; their parts and their calls are.
+"""
 
 import numpy as np
 import pytest
@@ -65,3 +68,33 @@ def test_train_save_and_validate(name, tmp_path):
     vil_lite.load_official_state_dict(ours, read_state_dict(tmp_path / "last.pth.tar", key="state_dict_ema"))
     with torch.no_grad():
         assert torch.equal(ours.eval()(images), again(images))
+
+
+@pytest.mark.parametrize("name", ["vil_tiny", "vil2_tiny"])
+def test_benchmark_in_each_precision_and_layout(name):
+    """As benchmark.py builds, infers and trains; validate.py wants inference_mode, and autocast for --amp."""
+    torch.manual_seed(0)
+    images = torch.randn(2, 3, 64, 32)
+    models = {}
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        torch.manual_seed(1)
+        model = timm.create_model(name, num_classes=None, in_chans=3, depth=2, **{**ARGUMENTS, "drop_rate": 0.0})
+        torch.nn.init.normal_(model.get_classifier().weight)
+        models[dtype] = model.to(dtype=dtype, memory_format=torch.channels_last).eval()
+        assert model.num_classes == 1000
+    with torch.inference_mode():
+        wanted = models[torch.float32](images)
+        assert torch.equal(models[torch.float32](images.contiguous(memory_format=torch.channels_last)), wanted)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = {"amp": models[torch.float32](images)}
+        found |= {dtype: model(images.to(dtype)) for dtype, model in models.items()}
+    for precision, logits in found.items():
+        assert (logits.float() - wanted).abs().max() < 0.05 * wanted.abs().max(), precision
+    for dtype in (torch.float32, torch.bfloat16):
+        model = models[dtype].train()
+        before = {key: p.detach().clone() for key, p in model.named_parameters()}
+        optimizer = create_optimizer_v2(model, opt="sgd", lr=0.1)
+        torch.nn.functional.cross_entropy(model(images.to(dtype)), torch.tensor([3, 999])).backward()
+        optimizer.step()
+        assert all(torch.isfinite(p).all() for p in model.parameters())
+        assert any((p != before[key]).any() for key, p in model.named_parameters() if "blocks.0" in key)

@@ -7,8 +7,8 @@ import timm
 import torch
 from torch import nn
 
-from vil_lite import VisionLSTM, create_model
-from vil_lite.complexity import activation_memory, flops, latency, parameters
+from vil_lite import ViLEncoder, VisionLSTM, create_model
+from vil_lite.complexity import activation_memory, flops, latency, operations, parameters
 
 
 @pytest.mark.parametrize(
@@ -93,3 +93,13 @@ def test_latency_is_the_best_turn_after_the_one_for_warming_up(monkeypatch):
     clock = iter([0, 10, 15, 20, 23])
     monkeypatch.setattr("vil_lite.complexity.time", SimpleNamespace(perf_counter=lambda: next(clock)))
     assert latency(nn.Linear(4, 4), torch.randn(2, 4), repeats=2, backward=True) == 3
+
+
+def test_operations_are_counted_and_views_are_not():
+    assert operations(lambda x: x.exp().transpose(0, 1)[0].unsqueeze(0) + x, torch.zeros(2, 2)) == 2
+
+
+def test_a_block_starts_as_many_operations_for_any_number_of_images():
+    block = ViLEncoder(64, 1, version=2).blocks[0]
+    counts = {operations(block, torch.randn(B, 64, 64), (8, 8)) for B in (1, 2)}
+    assert len(counts) == 1 and counts.pop() > 100

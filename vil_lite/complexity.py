@@ -1,4 +1,4 @@
-"""Chapters 10 and 12: what a model costs: parameters, multiply-adds, time, memory kept for the backward pass.
+"""Chapters 10 and 12: what a model costs: parameters, multiply-adds, operations started, time, memory kept for the backward pass.
 
 FLOPs can be counted in two ways, and papers rarely say which:
     "paper"   multiply-adds of the published, parallel form: each of the two S x S products of the cell counts in full
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vil_lite.block import MLSTMCell
@@ -66,6 +67,23 @@ def _count(counted: list[int], half: bool) -> Callable[..., None]:
             counted.append(5 * output.numel())
 
     return hook
+
+
+def operations(model: Callable[..., Any], *inputs: Any) -> int:
+    """How many operations PyTorch starts for model(*inputs), one after the other; views, which touch no number, not counted."""
+    with _Started() as counter, torch.no_grad():
+        model(*inputs)
+    return counter.started
+
+
+class _Started(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.started = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.started += not function.is_view
+        return function(*args, **(kwargs or {}))
 
 
 def latency(model: nn.Module, *inputs: Any, repeats: int = 5, backward: bool = False) -> float:

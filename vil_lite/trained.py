@@ -116,7 +116,7 @@ class Classifier(NamedTuple):
             "verbose": False,
             "dynamo": True,
         }
-        options["dynamic_shapes"] = ({0: torch.export.Dim("batch", min=1, max=4096)},)
+        options["dynamic_shapes"] = ({0: "batch"},)
         options["custom_translation_table"] = {torch.ops.aten.softplus.default: _softplus}
         with tempfile.TemporaryDirectory() as folder:
             aside = Path(folder) / "model.onnx"

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 NEEDS = [".[data,train]", "timm>=1.0.12", "safetensors>=0.4", "pytest>=8", "hypothesis>=6.100"]
 NEEDS += ["onnx>=1.23", "onnxruntime>=1.20", "onnxscript>=0.7.2"]  # tests/test_compile.py
+NEEDS += ["setuptools>=77", "matplotlib>=3.9"]  # torch.compile asks for the first; tests/test_training.py draws a log
 #: The core; what needs ultralytics, a browser or the book's own tools has one environment, that of constraints.txt.
 TESTS = [
     str(p) for p in sorted((ROOT / "tests").glob("test_*.py")) if "vil_lite.yolo" not in p.read_text(encoding="utf-8")

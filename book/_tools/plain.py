@@ -129,16 +129,21 @@ def _role(role: str, content: str, labels: Labels, path: Path) -> str:
     if role in {"doc", "ref"}:
         stem = Path(target).stem if Path(target).stem != "index" else Path(target).parent.name
         words = shown or labels.titles[stem]
-        return f"[{words}]({target}{_suffix(target, path)})" if role == "doc" else words
+        return f"[{words}]({target}{_suffix(target, labels, path)})" if role == "doc" else words
     if role == "download":
         return f"[{shown or target}]({target})"
     return f"`{target}`" if role in {"code", "func", "class", "meth", "mod"} else shown or target
 
 
-def _suffix(target: str, path: Path) -> str:
+def _suffix(target: str, labels: Labels, path: Path) -> str:
     if Path(target).suffix in {".md", ".ipynb"}:
         return ""
-    return ".ipynb" if (path.parent / f"{target}.ipynb").exists() else ".md"
+    return ".ipynb" if _file(f"{target}.ipynb", labels, path).exists() else ".md"
+
+
+def _file(target: str, labels: Labels, path: Path) -> Path:
+    """What a link of the page `path` means: one that begins with "/" counts from the root, as for the book's builder."""
+    return Path(os.path.normpath(labels.root / target[1:] if target.startswith("/") else path.parent / target))
 
 
 def _link(match, labels: Labels, path: Path) -> str:
@@ -149,6 +154,6 @@ def _link(match, labels: Labels, path: Path) -> str:
     file, _, anchor = address.partition("#")
     if re.match(r"(\d\d[a-z]?_.*|project)\.ipynb$", Path(file).name):
         return f"{bang}[{words}]({Path(file).name}{'#' * bool(anchor)}{anchor})"
-    inside = Path(os.path.normpath(path.parent / file)).relative_to(labels.root)
+    inside = _file(file, labels, path).relative_to(labels.root)
     view = "raw" if bang else "blob"
     return f"{bang}[{html.unescape(words)}]({REPOSITORY}/{view}/main/{inside.as_posix()})"

@@ -1,4 +1,4 @@
-"""Chapter 5, last section: the chunkwise form with all chunks at once, the arrangement behind `mlstm_chunkwise`.
+"""Chapter 5, "For the curious": the chunkwise form with all chunks at once, the arrangement behind `mlstm_chunkwise`.
 
 It computes what `mlstm_chunkwise_loop` of vil_lite/mlstm.py computes, with the same state; tests assert it.  What is added to
 the loop, and what for (chapter 5 measures the first four, book/results/speed_profile.json and ch05_length.json the rest):

@@ -12,7 +12,7 @@ from .ch04 import parallel_from
 
 
 def cover(S, L, *, future=lambda t, s, L: s > t, inside=lambda t, s, L: s // L == t // L, marks=(1, 2)):
-    """Who computes which weight. (S, S): 1 inside a chunk, 2 through the state, 0 the future."""
+    """Who computes which weight. (S, S): 1 inside a chunk, 2 through the memory, 0 the future."""
     t, s = torch.arange(S)[:, None], torch.arange(S)
     return torch.where(future(t, s, L), 0, torch.where(inside(t, s, L), *marks))
 
@@ -28,7 +28,7 @@ def cover(S, L, *, future=lambda t, s, L: s > t, inside=lambda t, s, L: s // L =
         "the causal mask is missing inside the chunks: s > t is the future there too": {
             "future": lambda t, s, L: s // L > t // L
         },
-        "the future is marked as coming through the state: only s <= t is read at all": {
+        "the future is marked as coming through the memory: only s <= t is read at all": {
             "future": lambda t, s, L: (s > t) & (s // L == t // L)
         },
         "a token is written before it is read, so the diagonal belongs to the inside": {
@@ -40,11 +40,14 @@ def cover(S, L, *, future=lambda t, s, L: s > t, inside=lambda t, s, L: s // L =
         "the chunks are one token too long: token t is in chunk t // L": {
             "inside": lambda t, s, L: s // (L + 1) == t // (L + 1)
         },
-        "1 and 2 are exchanged: 1 is inside, 2 is through the state": {"marks": (2, 1)},
+        "1 and 2 are exchanged: 1 is inside, 2 is through the memory": {"marks": (2, 1)},
         "rows and columns are exchanged: row t reads, column s was written": lambda S, L: cover(S, L).T,
-        "the state holds all earlier chunks, not only the last one": {
+        "the memory holds all earlier chunks, not only the last one": {
             "future": lambda t, s, L: (s > t) | (t // L - s // L > 1)
         },
+        "the first chunk is the short one; chunks begin at 0, L, 2L, and the last is short": lambda S, L: (
+            cover(S, L).flip(0, 1).T
+        ),
         "L is the length of a chunk, not the number of chunks": lambda S, L: cover(S, -(-S // L)),
     },
 )
@@ -83,6 +86,12 @@ def chunk_end(
     return C, left_of_n(memory)[..., None] * n + weighted_k.sum(-2), m_end
 
 
+def _in_old_units(k, v, i, f, C, n, m):
+    C_new, n_new, m_end = chunk_end(k, v, i, f, 0 * C, 0 * n, m)
+    left = logsigmoid(f).sum(-1).exp()[:, None]
+    return C_new + left[..., None] * C, n_new + left * n, m_end
+
+
 @exercise(
     "5.2",
     "the memory after a chunk",
@@ -98,6 +107,12 @@ def chunk_end(
         "the memory's own stabiliser is left out: C stands for exp(m) C, so its log weight is F_L + m": {
             "log_memory": lambda F_L, m: F_L
         },
+        "the memory's own stabiliser has the wrong sign: C stands for exp(m) C, so its log weight is F_L + m": {
+            "log_memory": lambda F_L, m: F_L - m
+        },
+        "the memory from before fades and keeps its old units: stored in those of m_end it weighs exp(F_L + m - m_end)": (
+            _in_old_units
+        ),
         "the keys fade by what came before them (F_s); at the end they have faded by what came after: F_L - F_s": {
             "log_write": lambda F, log_f: F
         },

@@ -147,10 +147,13 @@ def test_what_training_programs_save(tmp_path):
         same(load_official_state_dict(other, read_state_dict(path)), trained)
     torch.save({"model": weights, "ema": ema, "optimizer": {"state": {}}}, path)
     with pytest.raises(
-        ValueError, match="checkpoint.pt holds state dicts under 'model', 'ema', got key=None: name one"
+        ValueError, match="checkpoint.pt holds state dicts under 'model', 'ema', got key=None: name one of them$"
     ):
         read_state_dict(path)
     same(load_official_state_dict(other, read_state_dict(path, key="ema")), trained)
+    torch.save({"epoch": 3}, path)
+    with pytest.raises(ValueError, match="checkpoint.pt holds no state dict of tensors; make it again with torch.save"):
+        read_state_dict(path)
     with pytest.raises(ValueError, match="several models, under 'ema.', 'online.'; pass one of them"):
         load_official_state_dict(other, {f"{name}.{k}": v for name in ("ema", "online") for k, v in weights.items()})
 

@@ -92,21 +92,22 @@ def read_state_dict(
     if key is None and isinstance(saved, dict) and TRAINING <= set(saved):
         raise ValueError(f"{path} is a checkpoint of vil_lite's training, not a state dict: vil_lite.load takes it")
     try:
-        return state_dict_in(saved, key)
+        return state_dict_in(saved, key, remedy)
     except ValueError as error:
-        raise ValueError(f"{path} {error}; {remedy}") from None
+        raise ValueError(f"{path} {error}") from None
 
 
-def state_dict_in(saved: Any, key: str | None = None) -> StateDict:
+def state_dict_in(saved: Any, key: str | None = None, remedy: str = "pass another file") -> StateDict:
     """The state dict {key: tensor} in what a training program saved: the whole of it, or what it holds under a name.
 
+    remedy: the advice where it holds none.
     Raises ValueError when there is none, or there are several and `key` names none of them.
     """
     inside = {name: value for name, value in saved.items() if _is_state_dict(value)} if isinstance(saved, dict) else {}
     if _is_state_dict(saved) and key is None:
         return saved
     if not inside:
-        raise ValueError("holds no state dict of tensors")
+        raise ValueError(f"holds no state dict of tensors; {remedy}")
     key = "state_dict" if key is None and "state_dict" in inside else key  # so named by timm, Lightning and the authors
     if key not in inside and (key is not None or len(inside) > 1):
         raise ValueError(f"holds state dicts under {', '.join(map(repr, inside))}, got key={key!r}: name one of them")

@@ -171,6 +171,9 @@ def title(notebook, problems) -> None:
     for word in ("minutes", "difficulty", "prerequisites"):
         if word not in opening:
             problems.add(f"the card in the first cells does not mention {word!r}")
+    told = all(words in opening for words in ("full budget", "two cpus", "t4"))
+    if not told and any(re.search(r"\brun\.(pick|full)\b", cell.source) for _, cell in code_cells(notebook)):
+        problems.add("the card does not say how many minutes the FULL budget takes on two CPUs and on a T4")
     if not any("teach.setup(" in cell.source for _, cell in code_cells(notebook)):
         problems.add("no cell runs `run = teach.setup(seed=0)`")
 

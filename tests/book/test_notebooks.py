@@ -172,6 +172,7 @@ def swap_hint(notebook):
         (drop("teach.explore"), "nothing to explore"),
         (change("# 3.", "# 3. A", "# 4. A"), "must begin with `# 3. Title`"),
         (change("# 3.", "prerequisites", "needs"), "does not mention 'prerequisites'"),
+        (change("draw(3)", "draw(3)", "draw(run.pick(3, 30))"), "how many minutes the FULL budget takes on two CPUs"),
         (drop("from vil_lite"), "no cell runs `run = teach.setup(seed=0)`"),
         (change("# What this chapter", "--no-deps", "--upgrade"), "is not the set-up cell"),
         (drop("# What this chapter"), "0 cells are tagged `setup`"),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import _browser
@@ -207,6 +208,14 @@ print(teach.data_file("10_table1.csv"), len(teach.result("ch03_recall")["seeds"]
     carried = {path.name for path in (site / "vil_lite" / "teach" / "results").iterdir()}
     assert carried == {path.name for path in (ROOT / "book" / "results").iterdir()}
     assert wheel.stat().st_size < 10 * 2**20
+
+
+def test_the_wheel_carries_every_file_of_the_library(bare):
+    """The weights that chapters 15 to 17 load, the assignments, the types: all that the checkout has."""
+    with zipfile.ZipFile(bare[1]) as packed:
+        names = set(packed.namelist())
+    kept = [path for path in (ROOT / "vil_lite").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert {path.relative_to(ROOT).as_posix() for path in kept} - names == set()
 
 
 def test_a_missing_network_and_a_missing_version_are_told_apart(bare):

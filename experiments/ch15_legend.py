@@ -8,7 +8,8 @@ can be answered from its neighbours.  Cells are embedded in 64 features with a l
 kind; then a linear layer reads the owner at the sixteen cells.  AdamW, batches of 32 fresh maps, a constant rate after 100
 updates.  A run ends when 99 of 100 answers of the last 100 updates were right, or after 3000 updates.
 
-parts   size      attention, C2f with SPPF, and ViL (bidirectional, as C2fViL has it at stride 32) on maps of 6, 8, 10 and 12
+parts   size      attention, C2f with SPPF, and ViL of both versions (bidirectional, as C2fViL has version 2 at stride 32) on
+                  maps of 6, 8, 10 and 12
         change    ViL on 8 x 8 with one thing changed (CHANGES)
 Kept of each run: the share of right answers in every 100 updates.  Writes book/results/ch15_legend.json.
 """
@@ -23,13 +24,27 @@ from ultralytics.nn.modules import SPPF, C2f
 
 from vil_lite import keep_freed_memory
 from vil_lite.block import ViLEncoder
+from vil_lite.layers import CausalConv1d, SequenceConv2d
 
 OWNERS, QUERIES, DIM, BATCH, UPDATES, ENOUGH = 8, 16, 64, 32, 3000, 0.99
-RATES = {"attention": 1e-3, "C2f + SPPF": 3e-3, "ViL": 3e-3}
+RATES = {"attention": 1e-3, "C2f + SPPF": 3e-3, "ViL": 3e-3, "ViL, version 1": 3e-3}
 SIZES = (6, 8, 10, 12)
+
+
+def itself(dim):
+    """The 3 x 3 convolution, started so that each token passes as it is."""
+    conv = SequenceConv2d(dim)
+    nn.init.dirac_(conv.weight, groups=dim)
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
 CHANGES = {
     "nothing": {},
     "version 1": {"version": 1},
+    "causal convolution": {"conv": CausalConv1d},
+    "version 1 with 3 x 3 convolution": {"version": 1, "conv": SequenceConv2d},
+    "convolution starts as identity": {"conv": itself},
     "alternating": {"design": "alternating_bidirectional"},
     "blocks of 32": {"qkv_block_size": 32},
     "queries and keys 8 times": {"scale": 8.0},
@@ -75,16 +90,22 @@ class Convolutions(nn.Module):
         return self.blocks(tokens.transpose(1, 2).unflatten(2, grid)).flatten(2).transpose(1, 2)
 
 
-def vil(version=2, design="bidirectional", scale=1.0, forget=None, **block):
-    """Two ViL blocks; scale: of the queries' and keys' weights; forget: all biases of the forget gates."""
+def vil(version=2, design="bidirectional", conv=None, scale=1.0, forget=None, **block):
+    """Two ViL blocks; conv: makes another convolution before queries and keys; scale: of the queries' and keys' weights;
+    forget: all biases of the forget gates."""
     encoder = ViLEncoder(DIM, 2, design, version, **block)
     with torch.no_grad():
         for path in (path for block in encoder.blocks for path in block.layer.paths):
+            if conv is not None:
+                path.conv = conv(path.conv.in_channels)
             path.q_proj.weight *= scale
             path.k_proj.weight *= scale
             if forget is not None:
                 path.mlstm_cell.fgate.bias.fill_(forget)
     return encoder
+
+
+KINDS = {"attention": Attention, "C2f + SPPF": Convolutions, "ViL": vil, "ViL, version 1": partial(vil, version=1)}
 
 
 class Reader(nn.Module):
@@ -103,7 +124,7 @@ class Reader(nn.Module):
 def learn(kind, size, seed, updates, rate=None, **options):
     """The share of right answers in every 100 updates."""
     torch.manual_seed(seed)
-    body = {"attention": Attention, "C2f + SPPF": Convolutions, "ViL": vil}[kind](**options)
+    body = KINDS[kind](**options)
     model, rate = Reader(size, body), rate or RATES[kind]
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
     generator, curve, right = torch.Generator().manual_seed(1000 + seed), [], 0.0

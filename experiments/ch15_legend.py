@@ -31,19 +31,28 @@ RATES = {"attention": 1e-3, "C2f + SPPF": 3e-3, "ViL": 3e-3, "ViL from identity"
 SIZES = (6, 8, 10, 12)
 
 
-def itself(dim):
-    """The 3 x 3 convolution, started so that each token passes as it is."""
-    conv = SequenceConv2d(dim)
-    nn.init.dirac_(conv.weight, groups=dim)
-    nn.init.zeros_(conv.bias)
-    return conv
+def starts(middle=None, around=None):
+    """Makes 3 x 3 convolutions whose taps start at these values in the middle and around it; None: random, as always."""
+
+    def make(dim):
+        made = SequenceConv2d(dim)
+        with torch.no_grad():
+            start = made.weight[:, :, 1, 1].clone() if middle is None else middle
+            if around is not None:
+                made.weight.fill_(around)
+            made.weight[:, :, 1, 1] = start
+        return made
+
+    return make
 
 
 CHANGES = {
     "nothing": {},
     "version 1": {"version": 1},
     "causal convolution": {"conv": CausalConv1d},
-    "convolution starts as identity": {"conv": itself},
+    "convolution starts as identity": {"conv": starts(1.0, 0.0)},
+    "its middle starts at 1": {"conv": starts(middle=1.0)},
+    "its neighbours start at 0": {"conv": starts(around=0.0)},
     "blocks of 32": {"qkv_block_size": 32},
     "queries and keys 8 times": {"scale": 8.0},
     "hardly any forgetting": {"forget": 10.0},
@@ -102,7 +111,12 @@ def vil(version=2, design="bidirectional", conv=None, scale=1.0, forget=None, **
     return encoder
 
 
-KINDS = {"attention": Attention, "C2f + SPPF": Convolutions, "ViL": vil, "ViL from identity": partial(vil, conv=itself)}
+KINDS = {
+    "attention": Attention,
+    "C2f + SPPF": Convolutions,
+    "ViL": vil,
+    "ViL from identity": partial(vil, conv=starts(1.0, 0.0)),
+}
 
 
 class Reader(nn.Module):

@@ -1,5 +1,6 @@
 """student/: no solution in it, nothing that Colab cannot show, and never stale."""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -51,6 +52,29 @@ def test_stubs_hints_checks_and_badge_stay(path):
     assert nb.setup_cell(nb.chapter_number(path)) in [c.source for c in given.cells]
     assert f"Made from `{path.relative_to(ROOT).as_posix()}`, do not edit" in given.cells[0].source
     assert "<summary>Rubric" not in shown  # what earns points is told, the answers stand in the teachers' pages
+
+
+def names(cells) -> tuple[set[str], set[str]]:
+    """What these cells define, and what they use."""
+    defined, used = set(), set()
+    for node in (node for cell in cells for node in ast.walk(ast.parse(cell.source))):
+        if isinstance(node, ast.Name):
+            (defined if isinstance(node.ctx, ast.Store) else used).add(node.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            defined.add(node.name)
+        elif isinstance(node, ast.alias):
+            defined.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.arg):
+            defined.add(node.arg)
+    return defined, used
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_nothing_uses_what_a_dropped_cell_defined(path):
+    code = [cell for cell in nb.read(path).cells if cell.cell_type == "code"]
+    dropped, _ = names(cell for cell in code if student.DROPPED & set(nb.tags(cell)))
+    defined, used = names(cell for cell in code if not student.DROPPED & set(nb.tags(cell)))
+    assert (dropped - defined) & used == set()
 
 
 def runs_of_words(text: str, length: int = 12) -> set[tuple[str, ...]]:

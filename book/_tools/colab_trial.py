@@ -105,7 +105,8 @@ def base_environment(folder: Path, python: str) -> Path:
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if line.startswith(("torch==", "torchvision=="))
     ]
-    digest = hashlib.sha256(json.dumps([version, COLAB, torch, str(folder)]).encode()).hexdigest()[:8]
+    linked = sysconfig.get_path("purelib") if version == version_of(sys.executable) else None
+    digest = hashlib.sha256(json.dumps([version, COLAB, torch, str(folder), linked]).encode()).hexdigest()[:8]
     base = folder / f"colab-{version}-{digest}"
     if (base / "ready").exists():
         return base
@@ -117,8 +118,8 @@ def base_environment(folder: Path, python: str) -> Path:
     if not quietly(*bare, *COLAB):
         chosen = [pin if quietly(*bare, pin) else pin.partition("==")[0] for pin in COLAB]
         print("   not in Colab's version:", *(name for name in chosen if "==" not in name), flush=True)
-    if version == version_of(sys.executable):
-        link(["torch", "torchvision"], Path(sysconfig.get_path("purelib")), site(base), leave=COLAB)
+    if linked:
+        link(["torch", "torchvision"], Path(linked), site(base), leave=COLAB)
     subprocess.run([*pip, *chosen, *torch], env=outside(), check=True)
     if there := [name for name in ABSENT if quietly(base / "bin" / "python", "-I", "-c", f"import {name}")]:
         raise SystemExit(f"{', '.join(there)} is in {base}: nothing would be tried")

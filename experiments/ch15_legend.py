@@ -96,10 +96,10 @@ class Convolutions(nn.Module):
         return self.blocks(tokens.transpose(1, 2).unflatten(2, grid)).flatten(2).transpose(1, 2)
 
 
-def vil(version=2, design="bidirectional", conv=None, scale=1.0, forget=None, **block):
+def vil(version=2, conv=None, scale=1.0, forget=None, **block):
     """Two ViL blocks; conv: makes another convolution before queries and keys; scale: of the queries' and keys' weights;
     forget: all biases of the forget gates."""
-    encoder = ViLEncoder(DIM, 2, design, version, **block)
+    encoder = ViLEncoder(DIM, 2, "bidirectional", version, **block)
     with torch.no_grad():
         for path in (path for block in encoder.blocks for path in block.layer.paths):
             if conv is not None:

@@ -10,10 +10,17 @@ accelerate = pytest.importorskip("accelerate", reason="pip install 'vil-lite[tra
 SMALL = {"dim": 32, "depth": 2, "image_size": 32, "patch_size": 8, "num_classes": 3}
 
 
+@pytest.fixture(autouse=True)
+def one_precision_for_this_test():
+    """A process has one precision, the first that is asked for: forget it before and after, or other tests fail."""
+    accelerate.state.AcceleratorState._reset_state(True)
+    yield
+    accelerate.state.AcceleratorState._reset_state(True)
+
+
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_step_and_a_saved_model(version, tmp_path):
     torch.manual_seed(0)
-    accelerate.state.AcceleratorState._reset_state(True)  # a process has one precision: forget what other tests chose
     accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
     model = VisionLSTM(version=version, **SMALL)
     model, optimiser = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), 1e-3))

@@ -83,6 +83,9 @@ def mlstm_parallel(
     check_cell_inputs(q, k, v, i, f, state)
     C, n, m = memory_before = initial_state(q, k, v, state)
     i, log_f = log_gates(i, f, memory_before)
+    dtype = v.dtype
+    if dtype == torch.float16:  # its range ends at 65504: sums of products leave it where h does not
+        q, k, v = (x.to(C.dtype) for x in (q, k, v))
     S, q = q.shape[2], q * int(q.shape[-1]) ** -0.5
     F = log_f.cumsum(-1)  # (B, H, S)
     log_D = F[..., :, None] - F[..., None, :] + i[..., None, :]  # row t, column s (B, H, S, S)
@@ -106,7 +109,7 @@ def mlstm_parallel(
     decay = memory[..., -1]
     C = decay[..., None, None] * C + (weighted_k.to(v.dtype).transpose(-1, -2) @ v)
     n = decay[..., None] * n + weighted_k.sum(2)
-    return h.to(v.dtype), MLSTMState(C, n, m_t[..., -1])
+    return h.to(dtype), MLSTMState(C, n, m_t[..., -1])
 
 
 @without_autocast

@@ -177,18 +177,22 @@ def mlstm_chunkwise(
     n_start, n = carry(added_n, log2_keep, first_n, q.dtype)
     # 3  Inside a chunk: the parallel form.
     scores = (q @ k_T).mul_(D)
-    numerator = scores @ v
     normaliser = scores.sum(-1, keepdim=True, dtype=C.dtype)
     # 4  Plus what the memory still knows.
-    memory = power_of_two(log2_memory)
-    numerator.addcmul_(memory.to(v.dtype), q @ C_start.unflatten(-1, (-1, v.shape[-1])))
+    memory, C_start = power_of_two(log2_memory), C_start.unflatten(-1, (-1, v.shape[-1]))
     normaliser = normaliser + memory * (q * n_start[..., None, :]).sum(-1, keepdim=True, dtype=C.dtype)
     floor, unit = torch.exp(log_floor).to(C.dtype), torch.exp(slack).to(C.dtype)
-    denominator = (torch.maximum(normaliser.abs(), floor) + eps * unit).flatten(2, 3)
-    numerator = numerator.flatten(2, 3)
-    if not known(S % L == 0):
-        numerator, denominator = numerator[:, :, :S], denominator[:, :, :S]  # what was filled up may be 0 / 0
-    h = (numerator / denominator).to(v.dtype)
+    denominator = torch.maximum(normaliser.abs(), floor) + eps * unit
+    if v.dtype == torch.float16:  # the numerator may leave its range where h does not: divide what it is made of
+        denominator = denominator.clamp(min=torch.finfo(C.dtype).tiny)  # what was filled up may be 0 / 0
+        h = (scores / denominator).to(v.dtype) @ v + (q * (memory / denominator)).to(v.dtype) @ C_start
+        h = h.flatten(2, 3)[:, :, :S]
+    else:
+        numerator = (scores @ v).addcmul_(memory.to(v.dtype), q @ C_start).flatten(2, 3)
+        denominator = denominator.flatten(2, 3)
+        if not known(S % L == 0):
+            numerator, denominator = numerator[:, :, :S], denominator[:, :, :S]  # what was filled up may be 0 / 0
+        h = (numerator / denominator).to(v.dtype)
 
     rest = (1.0 if anew else back[:, :, 0]) / scale
     end = MLSTMState((rest * C).unflatten(-1, (-1, v.shape[-1])), rest * n, m_end[:, :, -1, 0])

@@ -4,8 +4,8 @@
     python experiments/speed_models.py bfloat16_224     one of PARTS alone; the rest of the record stays
 
 vil2_tiny against timm's vit_tiny_patch16_224 (which uses PyTorch's fused attention), float32 unless said, in one run.
-Gate weights are moved off their zeros, so that no part of the cell is trivial.  Also: peak memory of a ViL layer and of
-ViL-T with and without checkpointing, and 224 pixels with glibc's memory management as it comes (else: freed memory is kept).
+Gate weights are moved off their zeros, so that no part of the cell is trivial.  Freed memory is kept (without: speed_memory.py).
+Also: peak memory of a ViL layer and of ViL-T with and without checkpointing.
 What is compiled, in bfloat16, or about memory is measured in a process of its own.
 Writes book/results/speed_models.json.
 """
@@ -16,7 +16,6 @@ import sys
 import timm
 import torch
 from _record import (
-    AS_IT_COMES,
     GIVE_BACK,
     RESULTS,
     best_times,
@@ -107,7 +106,6 @@ def middle_of_five():
 
 PARTS = {
     "float32": lambda: {size: vit_and_vil(size, batch, repeats) for size, batch, repeats in CASES},
-    "float32_heap_as_it_comes": lambda: {224: in_fresh_process("case", 224, **AS_IT_COMES)},
     "compiled_224": lambda: in_fresh_process("compiled"),
     "bfloat16_224": middle_of_five,
     "peak_step_mb": lambda: {name: in_fresh_process("memory", name, **GIVE_BACK) for name in MEMORY},
@@ -124,14 +122,12 @@ def main(parts):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] not in (["memory"], ["case"]):
+    if sys.argv[1:2] != ["memory"]:
         keep_heap()
     torch.set_num_threads(2)
     if sys.argv[1:2] == ["memory"]:
         print(peak_memory_mb(MEMORY[sys.argv[2]]()))
     elif sys.argv[1:2] in (["compiled"], ["bfloat16"]):
         print(json.dumps(compiled() if sys.argv[1] == "compiled" else bfloat16()))
-    elif sys.argv[1:2] == ["case"]:
-        print(json.dumps(vit_and_vil(*next(case for case in CASES if case[0] == int(sys.argv[2])))))
     else:
         main(sys.argv[1:])

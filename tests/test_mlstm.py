@@ -259,10 +259,10 @@ def test_float16_holds_large_queries_keys_and_values(form, sigma):
     wanted, _ = mlstm_recurrent(q.double(), k.double(), v.double(), i, f + 3)
     h, state = form(q[:, :, :90], k[:, :, :90], v[:, :, :90], i[..., :90], f[..., :90] + 3)
     rest, _ = form(q[:, :, 90:], k[:, :, 90:], v[:, :, 90:], i[..., 90:], f[..., 90:] + 3, state)
-    for h in (form(q, k, v, i, f + 3)[0], torch.cat([h, rest], dim=2)):
+    for found in (form(q, k, v, i, f + 3)[0], torch.cat([h, rest], dim=2)):
         inside = wanted.abs() < 60000
-        assert h[inside].isfinite().all() and inside.float().mean() > 0.99
-        error = ((h - wanted).abs() * inside).amax(-1) / condition(q, k, v, i, f + 3)
+        assert found[inside].isfinite().all() and inside.float().mean() > 0.99
+        error = ((found - wanted).abs() * inside).amax(-1) / condition(q, k, v, i, f + 3)
         assert error.max() < 0.01 * wanted.abs()[inside].max()
 
 

@@ -8,7 +8,7 @@ the loop, and what for (chapter 5 measures the first four, book/results/speed_pr
     LARGEST_RISE            a decay beyond 2^-126 is cut there: exponents stay small, and so exact in float32
     whole doublings         differences of whole numbers are exact, and a type that reaches a power of two need not round it
     exp(log_write) in k_T   the other factor of the weights, and 1 / sqrt(d), are multiplied to S x d keys, not to L x L blocks;
-                            scaled before the product, float16 does not overflow
+                            scaled before the product, and divided before the next one, float16 holds as long as h does
     chunk_length            196 tokens are 4 x 49: nothing to fill up
     carry                   one multiply-add a chunk on a CPU, where the state is large; elsewhere one matrix product
     in place, addcmul       a pass over the blocks or rows saved each; passes, not products, are what costs

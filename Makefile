@@ -24,9 +24,9 @@ help: ## show this list
 book: $(READY) ## execute what changed, build the book into _build/html and check its pages
 	@$(PY) book/_tools/build.py
 
-test: $(READY) ## run all tests (builds the book first if it is stale: some tests read its outputs)
+test: $(READY) ## run the tests, those of `make clients` apart (builds the book first if it is stale: some read its outputs)
 	@$(PY) book/_tools/build.py --if-stale
-	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --ignore=tests/clients
 
 clients: $(VENV)/.clients ## run the models in other people's programs (smp, lightning, torchao, transformers ...; 380 MB)
 	@$(PY) -m pytest tests/clients

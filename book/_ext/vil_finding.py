@@ -113,6 +113,7 @@ def index_symbols(app: Sphinx, doctree: nodes.document) -> None:
     """Add to the table of symbols a column: the chapter in which each comes in, as a link."""
     if app.env.docname != GLOSSARY or not (table := next(doctree.findall(nodes.tgroup), None)):
         return
+    table.parent["classes"].append("vl-symbols")
     table["cols"] += 1
     table.insert(len(list(table.findall(nodes.colspec))), nodes.colspec(colwidth=1))
     (head,) = next(table.findall(nodes.thead)).children

@@ -8,6 +8,10 @@ from typing import NamedTuple
 from nb import ROOT, chapter_number, chapters, code, read
 
 MATH = re.compile(r"\$\$(.+?)\$\$|\$([^$]+)\$", re.S)
+WORDS = re.compile(r"\\(?:text|mathrm|operatorname|mathbb|begin|end)\{[^{}]*\}")
+GREEK = "alpha|beta|gamma|delta|Delta|varepsilon|eta|theta|lambda|mu|nu|rho|sigma|tau|phi|ell"
+LETTER = re.compile(rf"\\(?:{GREEK})(?![A-Za-z])|(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])")
+COUNTS = set("srjle")  # they only count, and e is e; the page says so above its table
 
 
 class Row(NamedTuple):
@@ -59,6 +63,31 @@ def allowed(meaning: str, number: str, path: Path) -> bool:
     if found := re.search(r"from Part (\d) on", meaning):
         return part >= int(found[1])
     return part == 1 if "in the shapes of Part 1" in meaning else True
+
+
+def letters(formula: str) -> set[str]:
+    """The letters of a formula, Greek ones as LaTeX; words in it are none."""
+    return set(LETTER.findall(WORDS.sub(" ", formula)))
+
+
+def of_one_chapter(root: Path = ROOT) -> dict[str, set[str]]:
+    """The second table of the page: the letters that a chapter needs for itself, by the file name of the chapter."""
+    text = (root / "book" / "appendix" / "notation.md").read_text(encoding="utf-8").partition("(second-meanings)=")[2]
+    found = re.findall(r"^\| \{doc\}`\w+ <[\w/]*/(\w+)>` \|(.*)\|$", text, re.M)
+    return {name: letters(" ; ".join(re.findall(r"\$([^$]+)\$", there))) for name, there in found}
+
+
+def declared(path: Path, root: Path = ROOT) -> set[str]:
+    """The letters that a chapter may use: of the page's table, of its line in the second, of its own tables of symbols."""
+    found, number = COUNTS | of_one_chapter(root).get(path.stem, set()), str(chapter_number(path))
+    for row in rows(root):
+        if allowed(row.meaning, number, path):
+            found |= letters(" ; ".join(row.symbols))
+    for cell in read(path).cells:
+        if cell.cell_type == "markdown":
+            for table in re.findall(r"^\| symbol.*\n((?:\|.*\n?)*)", cell.source, re.M):
+                found |= letters(" ; ".join(re.findall(r"\$([^$]+)\$", re.sub(r"\|[^|]*\|?$", "", table, flags=re.M))))
+    return found
 
 
 def where(row: Row) -> Path | None:

@@ -166,6 +166,27 @@ def test_a_symbol_comes_in_where_it_first_has_its_meaning(symbol, chapter):
     assert chapter_number(symbols.where(row)) == chapter
 
 
+#: In a rule for any numbers, as the page says.
+ANY = {4: "a", 8: "a", 10: "ab"}
+
+
+@pytest.mark.parametrize("path", symbols.chapters(), ids=lambda path: path.stem)
+def test_a_chapter_uses_no_letter_that_is_not_declared(path):
+    undeclared = symbols.letters(symbols.formulas(path)) - symbols.declared(path) - set(ANY.get(chapter_number(path), ""))
+    assert not undeclared, f"say in book/appendix/notation.md what {sorted(undeclared)} means in {path.name}"
+
+
+def test_the_second_table_lists_only_what_its_chapter_uses():
+    paths = {path.stem: path for path in symbols.chapters()}
+    for name, found in symbols.of_one_chapter().items():
+        unused = found - symbols.letters(symbols.formulas(paths[name]))
+        assert found and not unused, f"{name} does not use {sorted(unused)}"
+
+
+def test_letters_of_a_formula_are_its_letters_alone():
+    assert symbols.letters(r"\mathrm{norm}(x)\,W_{\text{up}} \le \Delta_j") == {"x", "W", r"\Delta", "j"}
+
+
 def test_a_letter_is_found_alone():
     assert symbols.occurs("d", r"S \times d") and symbols.occurs("C_t", "C_t^2")
     assert not symbols.occurs("d", r"\odot x") and not symbols.occurs("C_t", "C_tx")

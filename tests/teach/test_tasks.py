@@ -86,3 +86,17 @@ def test_training_moves_the_model_and_each_batch_to_the_device_and_tries_to_brin
     with pytest.raises(NotImplementedError, match="meta"):
         train(model, lambda: nearest_neighbour(2, 3), error, steps=2, lr=0.1, device="meta")
     assert seen == [("meta", "meta")] * 2
+
+
+class Masked(nn.Linear):
+    """Makes a mask and does not say where, as a reader's answer may."""
+
+    def forward(self, x):
+        return super().forward(x) * torch.ones(*x.shape[:-1], 1).tril()
+
+
+def test_what_a_model_makes_for_itself_is_made_on_the_device():
+    with pytest.raises(RuntimeError, match="device"):
+        Masked(2, 1).to("meta")(torch.zeros(2, 3, 2, device="meta"))
+    with pytest.raises(NotImplementedError, match="copy out of meta"):  # as above: the training is over
+        train(Masked(2, 1), lambda: nearest_neighbour(2, 3), squared_error, steps=2, lr=0.1, device="meta")

@@ -9,6 +9,8 @@ The first is the nearest-neighbour search of xLSTM (Beck et al. 2024, arXiv 2405
 the distance itself and not the two points, so that the task tests revising and nothing else.
 """
 
+import contextlib
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,16 +70,20 @@ def train(model: nn.Module, draw, error, steps: int, lr: float, device="cpu") ->
     """Adam with a one-cycle learning rate and clipped gradients; every step sees a fresh batch.  Returns the model.
 
     draw: () -> (inputs, targets).    error: (outputs, targets) -> scalar.    lr: the largest learning rate.
-    device: where to train, such as a notebook's `run.device`; batches go there, and the model comes back.
+    device: where to train, such as a notebook's `run.device`; batches go there, what the model makes for itself (a mask,
+        an empty memory) is made there, and the model comes back.
     """
-    home = next(model.parameters()).device
+    home, device = next(model.parameters()).device, torch.device(device)
+    there = contextlib.nullcontext if device.type == "cpu" else (lambda: device)  # a context costs a little at each call
     model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     for _ in range(steps):
         inputs, targets = (x.to(device) for x in draw())
         optimizer.zero_grad()
-        error(model(inputs), targets).backward()
+        with there():
+            loss = error(model(inputs), targets)
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()

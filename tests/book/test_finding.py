@@ -172,7 +172,9 @@ ANY = {4: "a", 8: "a", 10: "ab"}
 
 @pytest.mark.parametrize("path", symbols.chapters(), ids=lambda path: path.stem)
 def test_a_chapter_uses_no_letter_that_is_not_declared(path):
-    undeclared = symbols.letters(symbols.formulas(path)) - symbols.declared(path) - set(ANY.get(chapter_number(path), ""))
+    undeclared = (
+        symbols.letters(symbols.formulas(path)) - symbols.declared(path) - set(ANY.get(chapter_number(path), ""))
+    )
     assert not undeclared, f"say in book/appendix/notation.md what {sorted(undeclared)} means in {path.name}"
 
 

@@ -13,7 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from vil_lite._files import whole
+from library import whole
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "vision-lstm-step-by-step"

@@ -13,9 +13,8 @@ from pathlib import Path
 
 from execute import executed
 from myst_nb.core.variables import format_plain_text
+from library import write
 from nb import ROOT, chapters, code_hash, read
-
-from vil_lite._files import write
 
 
 def numbers(notebook) -> dict[str, str]:

@@ -19,12 +19,11 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+from library import setup_cell
+from library import write as write_file
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
-
-from vil_lite import _files  # noqa: E402
-from vil_lite.teach.setup_cell import setup_cell  # noqa: E402
 
 FOLDED = {"setup": "hide-input", "draws": "hide-input", "exercise": "remove-output"}
 METADATA = {
@@ -76,7 +75,7 @@ def code_hash(notebook) -> str:
 
 def write(notebook, path: Path) -> None:
     """Write a clean notebook: no outputs, one metadata, stable ids, one trailing newline."""
-    _files.write(path, dumps(notebook, Path(path)))
+    write_file(path, dumps(notebook, Path(path)))
 
 
 def dumps(notebook, path: Path) -> str:

@@ -23,7 +23,7 @@ from playwright.sync_api import sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject, NullObject, NumberObject
 
-from vil_lite._files import whole
+from library import whole
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "vision-lstm-step-by-step.pdf"

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 
 from glued import recorded, said
+from library import REPOSITORY
 from nb import chapter_number, read
 from pybtex.database import parse_file
-
-from vil_lite.teach.setup_cell import REPOSITORY
 
 ROLE = re.compile(r"\{([a-z:-]+)\}`([^`]+)`")
 MATH = re.compile(r"\$\$(.+?)\$\$[ \t]*\(([\w-]+)\)", flags=re.S)

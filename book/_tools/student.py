@@ -11,11 +11,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+from library import REPOSITORY, write
 from nb import ROOT, chapters, dumps, read, tags
 from plain import Labels, plain
-
-from vil_lite._files import write
-from vil_lite.teach.setup_cell import REPOSITORY
 
 DROPPED = {"solution", "remove-cell", "book-only"}
 BADGE = (

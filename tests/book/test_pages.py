@@ -218,6 +218,13 @@ def test_the_check_reads_style_sheets_and_refuses_an_empty_folder(tmp_path):
     assert "https://example.org/f.woff2" in check_pages.check(page(tmp_path, GOOD))[0]
 
 
+def test_the_tools_import_no_torch():
+    """Each small build above starts them twice, and so does everybody who writes a page."""
+    code = "import sys, build, lint_notebooks, student, vil_book, vil_finding; sys.exit('torch' in sys.modules)"
+    path = os.pathsep.join(str(ROOT / "book" / name) for name in ("_tools", "_ext"))
+    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}).returncode == 0
+
+
 # ---------------------------------------------------------------- the book itself
 
 

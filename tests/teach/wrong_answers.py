@@ -454,7 +454,10 @@ WRONG = {
             lambda d, n, t, c: 768 * d + t * d + n * (6 * d * d + 87 * d + 8) + 3 * d + d * c + c,
             "bias of the patch embedding",
         ),
-        "block_multiply_adds": (lambda S, d: S * (6 * d * d + 80 * d) + S * S * d, "four times too little"),
+        "which_counts": (
+            lambda printed, counts: [n for n, c in counts.items() if round(c / 1e9, 1) == float(printed)],
+            "one digit behind the point",
+        ),
         "best_choices": (_choices_one_of_twins, "one is lost"),
         "library_name": (
             lambda key: key.replace("xlstm.", "").replace("xlstm_norm", "norm").replace("blocks.", "encoder.blocks."),

@@ -42,42 +42,58 @@ def check_vil_parameters(rng):
 # ---------------------------------------------------------------- 10.2
 
 
-def block_multiply_adds(S, dim, *, off=lambda S, d: 0):
-    """Multiply-adds of a version 1 block in the paper's counting, norms left aside."""
-    return 6 * S * dim**2 + 4 * S**2 * dim + 80 * S * dim + off(S, dim)
+def which_counts(printed, counts, *, unit=1e9):
+    """printed: "1.5", in billions.  counts: {name: multiply-adds} -> the names whose count a table would print so."""
+    digits = len(printed.partition(".")[2])
+    return [name for name, count in counts.items() if f"{count / unit:.{digits}f}" == printed]
+
+
+def _within(printed, counts, limit):
+    return [name for name, count in counts.items() if abs(count / 1e9 - float(printed)) <= limit * float(printed)]
 
 
 @exercise(
     "10.2",
-    "the multiply-adds of a block",
-    block_multiply_adds,
-    rtol=1e-12,
-    atol=0,
+    "the counts that a printed number can be",
+    which_counts,
     mistakes={
-        "only one of the two S × S products is counted: scores, and scores times values": {
-            "off": lambda S, d: -2 * S**2 * d
-        },
-        "four times too little in the S × S products: all four heads together are 2d wide, so they cost 2 · S² · 2d": {
-            "off": lambda S, d: -3 * S**2 * d
-        },
-        "the S × S products are counted once for each head at full width; a head is 2d/4 wide": {
-            "off": lambda S, d: 12 * S**2 * d
-        },
-        "every number is doubled: one multiply-add counts as one": lambda S, d: 2 * block_multiply_adds(S, d),
-        "the S × S products are missing": {"off": lambda S, d: -4 * S**2 * d},
-        "proj_up is missing: S · d · 4d": {"off": lambda S, d: -4 * S * d**2},
-        "proj_down is missing: S · 2d · d": {"off": lambda S, d: -2 * S * d**2},
-        "this is one token; multiply by S": lambda S, d: 6 * d**2 + 4 * S * d + 80 * d,
-        "these are the parameters of the block; every token uses them again": lambda S, d: 6 * d**2 + 87 * d + 8,
-        "the gates are missing: two, each from 3 · 2d numbers to 4 heads": {"off": lambda S, d: -48 * S * d},
-        "the convolution is missing: 4 taps for each of 2d features": {"off": lambda S, d: -8 * S * d},
-        "24 S d are missing: one of the two gates, or q, k and v (4 inputs for each of 3 · 2d outputs)": {
-            "off": lambda S, d: -24 * S * d
-        },
+        "every printed number is taken to have one digit behind the point": lambda printed, counts: [
+            name for name, count in counts.items() if abs(count / 1e9 - float(printed)) < 0.05
+        ],
+        "nothing fits: a printed number is in billions, and was rounded to its digits": lambda printed, counts: [],
+        "the nearest count is taken, whatever is printed; it can be several, or none": lambda printed, counts: [
+            min(counts, key=lambda name: abs(counts[name] / 1e9 - float(printed)))
+        ],
+        "the first that fits is taken; it can be several, or none": lambda printed, counts: which_counts(
+            printed, counts
+        )[:1],
+        "a share of the number is no measure; it was rounded, by up to half of its last digit": lambda printed, counts: (
+            _within(printed, counts, 0.05)
+        ),
+        "the count is cut off behind the last digit; a table rounds": lambda printed, counts: [
+            name
+            for name, count in counts.items()
+            if 0 <= count / 1e9 - float(printed) < 10.0 ** -len(printed.partition(".")[2])
+        ],
+        "a whole last digit is allowed; rounding moves a number by half of one at most": lambda printed, counts: [
+            name
+            for name, count in counts.items()
+            if abs(count / 1e9 - float(printed)) < 10.0 ** -len(printed.partition(".")[2])
+        ],
+        "a multiply-add is counted as two; here it is one": {"unit": 5e8},
     },
 )
-def check_block_multiply_adds(rng):
-    return {"S": rng.size(20, 3000), "dim": 16 * rng.size(2, 60)}
+def check_which_counts(rng):
+    digits = rng.turn([1, 2, 0])
+    last = 10.0**-digits
+    base = rng.size(3, 30) + (rng.size(0, 9) / 10 if digits else 0)
+    # Rounded up, rounded down, too low by more than half a digit, too high by more, far too high, twice and half as many.
+    shares = {"a": -0.3, "b": 0.3, "c": -0.7, "d": 0.7, "e": 3.0}
+    counts = {name: (base + share * last) * 1e9 for name, share in shares.items()}
+    counts |= {"doubled": 2 * base * 1e9, "halved": base / 2 * 1e9}
+    chosen = rng.turn(["abcde", "cdbe", "dec", "eacd", "bde"])
+    counts = {name: counts[name] for name in ("halved", *chosen, "doubled")}
+    return {"printed": f"{base:.{digits}f}", "counts": counts}
 
 
 # ---------------------------------------------------------------- 10.3

@@ -1,5 +1,7 @@
 """The small parts: each against the plain way of writing it."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -137,3 +139,18 @@ def test_resized_positions_follow_the_weights_however_they_are_written(write):
         assert torch.equal(positions(tokens, (4, 5)), resized(positions))
     positions(tokens, (4, 5)).sum().backward()
     assert positions.embed.grad.abs().sum() > 0
+
+
+def test_positions_are_resized_for_several_sizes_in_several_threads_at_once():
+    positions, grids = PositionEmbedding(4, (3, 3)), [(4, 5), (5, 4), (6, 6), (3, 7)]
+    tokens = {grid: torch.zeros(1, grid[0] * grid[1], 4) for grid in grids}
+    with torch.no_grad():
+        wanted = {grid: positions(tokens[grid], grid) for grid in grids}
+
+    def one_thread(first):
+        with torch.no_grad():
+            turns = [grids[(first + n) % 4] for n in range(1000)]
+            return all(torch.equal(positions(tokens[grid], grid), wanted[grid]) for grid in turns)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(one_thread, range(4)))

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from execute import executed
-from myst_nb.core.variables import format_plain_text
 from library import write
+from myst_nb.core.variables import format_plain_text
 from nb import ROOT, chapters, code_hash, read
 
 

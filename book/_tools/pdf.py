@@ -19,11 +19,10 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import yaml
+from library import whole
 from playwright.sync_api import sync_playwright
 from pypdf import PdfReader, PdfWriter
 from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject, NullObject, NumberObject
-
-from library import whole
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "vision-lstm-step-by-step.pdf"

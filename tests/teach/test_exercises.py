@@ -87,7 +87,9 @@ def test_every_named_mistake_is_caught_as_itself(exercise):
 
 @each_exercise
 def test_a_wrong_answer_that_somebody_else_wrote_is_told(exercise):
-    wrong, message = WRONG[exercise.chapter][exercise.function]
+    told = WRONG.get(exercise.chapter, {})
+    assert exercise.function in told, f"tests/teach/wrong_answers.py has no wrong answer to {exercise.number}"
+    wrong, message = told[exercise.function]
     for seed in range(3):
         with pytest.raises(CheckFailed, match=message):
             exercise(wrong, seed=seed)

@@ -10,9 +10,9 @@ CODE = [".highlight"]  # its colours: the last test
 def test_every_page_fits_any_screen_is_accessible_in_light_and_dark_and_works_without_a_network(chromium, site, book):
     """One visit for each page: on a phone, on a tablet, on a laptop; there in light and, turned as its switch does it, dark.
 
-    What MathJax draws inside an equation is most of a chapter's elements and the same on all pages: it is taken out before
-    axe looks at the wide page.  On a phone axe sees one page of each folder with its equations: what a narrow screen folds
-    away is the same for all of them.
+    What MathJax draws inside an equation and the words of code, each in its colour, are most of a chapter's elements and the
+    same on all pages: equations are emptied and code is plain before axe looks at the wide page.  On a phone axe sees one
+    page of each folder with both: what a narrow screen folds away is the same for all of them.
     """
     faults, folders, looks, with_equations = [], set(), {"light": set(), "dark": set(), "narrow": set()}, set()
     with reader(chromium, site, 390) as (tab, wrong):
@@ -38,6 +38,7 @@ def test_every_page_fits_any_screen_is_accessible_in_light_and_dark_and_works_wi
             tab.evaluate(
                 """() => {
                 for (const drawn of document.querySelectorAll("mjx-container")) drawn.replaceChildren();
+                for (const code of document.querySelectorAll(".highlight pre")) code.textContent = code.textContent;
                 for (const box of document.querySelectorAll("article details")) box.open = true;
                 }"""
             )

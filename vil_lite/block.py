@@ -29,14 +29,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torchvision.ops import StochasticDepth
 
 from vil_lite._names import did_you_mean
-from vil_lite.layers import (
-    CausalConv1d,
-    LayerNorm,
-    LinearBlockDiagonal,
-    MultiHeadNorm,
-    SequenceConv2d,
-    small_init_,
-)
+from vil_lite.layers import CausalConv1d, LayerNorm, LinearBlockDiagonal, MultiHeadNorm, SequenceConv2d, small_init_
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
 from vil_lite.mlstm_state import gate_precision
 from vil_lite.traversal import DIRECTIONS, Grid, oriented, restore, traverse
@@ -67,12 +60,7 @@ class MLSTMCell(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_heads: int = 4,
-        norm_bias: bool = False,
-        form: str = "auto",
-        chunk_size: int | None = None,
+        self, dim: int, num_heads: int = 4, norm_bias: bool = False, form: str = "auto", chunk_size: int | None = None
     ) -> None:
         super().__init__()
         if form != "auto" and form not in FORMS:
@@ -119,14 +107,7 @@ class MLSTMPath(nn.Module):
     (xLSTM, A.4, its mLSTM block; the "mlstm branch" of the authors' ViLLayer, vision_lstm.py#L351.)
     """
 
-    def __init__(
-        self,
-        dim: int,
-        version: int = 1,
-        qkv_block_size: int = 4,
-        num_heads: int = 4,
-        **cell: Any,
-    ) -> None:
+    def __init__(self, dim: int, version: int = 1, qkv_block_size: int = 4, num_heads: int = 4, **cell: Any) -> None:
         super().__init__()
         bias = version == 2
         self.conv = CausalConv1d(dim) if version == 1 else SequenceConv2d(dim)

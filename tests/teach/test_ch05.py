@@ -30,8 +30,8 @@ def test_numpy_is_told_that_it_computes_no_gradient(detached):
 @pytest.mark.parametrize(
     "cover, unit, fade, told",
     [
-        (0, 0, 0, "n does not fade, and the stabiliser of the old memory"),
-        (1, 0, 0, "n does not fade, and the stabiliser of the old memory"),
+        (0, 0, 0, "n does not fade, and the old stabiliser is missing"),
+        (1, 0, 0, "n does not fade, and the old stabiliser is missing"),
         (0, 0, 1, "the memory's own stabiliser is left out"),
         (0, 1, 0, "n does not fade, and the new stabiliser"),
         (0, 1, 1, "the stabiliser does not cover"),

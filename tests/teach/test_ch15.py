@@ -54,7 +54,7 @@ def test_the_smaller_of_precision_and_recall_is_greatest_elsewhere(pick):
 @pytest.mark.parametrize(
     ("pick", "message"),
     [
-        (max, "highest cut is wanted; here it is the lowest"),
+        (max, "highest cut is wanted, not the lowest"),
         (lambda best: best[len(best) // 2], "lowest|not right|off by"),
     ],
 )

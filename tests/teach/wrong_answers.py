@@ -307,7 +307,7 @@ WRONG = {
             "kept in full",
         ),
         "values_only": (lambda v, k: one_hot(v, k).sum((0, 1)).amax() / v.numel(), "over the whole batch"),
-        "parity_gates": (lambda bit, h: (torch.ones_like(bit), 1 - bit, 1 - h), "a zero changes the memory"),
+        "parity_gates": (lambda bit, h: (torch.ones_like(bit), 1 - bit, 1 - h), "after a zero, the memory 0 is 1"),
     },
     "ch02": {
         "loudness": (lambda n, share: math.log(share) - math.log(1 - share), "others are forgotten"),
@@ -461,12 +461,12 @@ WRONG = {
         "best_choices": (_choices_one_of_twins, "one is lost"),
         "library_name": (
             lambda key: key.replace("xlstm.", "").replace("xlstm_norm", "norm").replace("blocks.", "encoder.blocks."),
-            "pooled vector|only the prefix",
+            "which is not right for `key`",
         ),
     },
     "ch11": {
         "adamw_step": (_adam_with_l2, "that is L2 in Adam"),
-        "decays": (lambda name, shape: "weight" in name, "is a vector|a vector"),
+        "decays": (lambda name, shape: "weight" in name, "which is not right for `name`"),
         "schedule": (
             lambda s, n, w, lr, low: lr * (s + 1) / (w + 1) if s < w else low + (lr - low) * (n - s) / (n - w),
             "straight line",
@@ -558,7 +558,7 @@ WRONG = {
                 [statistic(np.isin(range(len(row)), row).astype(int)) for row in draws],
                 [50 - 50 * level, 50 + 50 * level],
             ),
-            "count twice",
+            "counts twice",
         ),
         "paired": (
             lambda a, b, level=0.95: (

@@ -7,6 +7,7 @@ import secrets
 import traceback
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 
@@ -81,7 +82,21 @@ class _Answer:
 class Exercise:
     """A check: `check(student, seed=None)`.  See the package's docstring."""
 
-    def __init__(self, body, number, title, reference, mistakes, function, outputs, cases, rtol, atol, through):
+    def __init__(
+        self,
+        body,
+        number: str,
+        title: str,
+        reference,
+        *,
+        mistakes: dict,
+        function: str | None = None,
+        outputs: tuple | None = None,
+        cases: int = 5,
+        rtol: float = 1e-4,
+        atol: float = 1e-5,
+        through=None,
+    ):
         self.chapter, self.name, self.__doc__ = body.__module__.rsplit(".", 1)[-1], body.__name__, title
         self.number, self.title, self.reference = number, title, reference
         self.function = function or reference.__name__
@@ -91,9 +106,6 @@ class Exercise:
         self.outputs, self.cases, self.rtol, self.atol = outputs, cases, rtol, atol
         self._body, self._through = body, through
         self._asks = len(inspect.signature(body).parameters) > 1
-
-    def __repr__(self):
-        return f"<exercise {self.number}: {self.title}>"
 
     def __call__(self, student, seed=None):
         """Say what came of it; return what the page goes on with, see teach.lending."""
@@ -204,27 +216,13 @@ class Exercise:
                 raise CheckFailed(name if name[-1] in ".?!" else f"{name}.", name)
 
 
-def exercise(
-    number: str,
-    title: str,
-    reference,
-    *,
-    mistakes: dict,
-    function: str | None = None,
-    outputs: tuple | None = None,
-    cases: int = 5,
-    rtol: float = 1e-4,
-    atol: float = 1e-5,
-    through=None,
-):
+def exercise(number: str, title: str, reference, **options):
     """Make a check of a body that draws inputs.  See the package's docstring.
 
     mistakes: {name: keywords of the reference, or a function of the inputs}.   function: the student's, if named otherwise.
     outputs: names of the returned values, where there are several.   through: called with the function and its inputs.
     """
-    return lambda body: Exercise(
-        body, number, title, reference, mistakes, function, outputs, cases, rtol, atol, through
-    )
+    return lambda body: Exercise(body, number, title, reference, **options)
 
 
 def expect(condition, mistake: str, details: str = "") -> None:
@@ -290,9 +288,8 @@ def expect_gradients(student, reference, inputs: dict, rtol=1e-3, atol=1e-5) -> 
 
 def _place(error: Exception) -> str:
     """The line of the student's own code where it went wrong: the last frame that is neither ours nor a package's."""
-    ours = (__file__, _watch.__file__)
-    frames = traceback.extract_tb(error.__traceback__)
-    frames = [f for f in frames if f.filename not in ours and "site-packages" not in f.filename]
+    ours = str(Path(__file__).parents[1]), "site-packages"  # this package and whatever is installed
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(part in f.filename for part in ours)]
     if not frames:
         return ""
     line = linecache.getline(frames[-1].filename, frames[-1].lineno).strip()

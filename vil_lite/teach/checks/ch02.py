@@ -7,9 +7,8 @@ from torch.nn.functional import logsigmoid
 
 from ._base import attempt, exercise, expect, expect_gradients
 
+
 # ---------------------------------------------------------------- 2.1
-
-
 def loudness(N, share):
     """The pre-activation with which one token holds `share` of a memory beside N tokens of weight 1."""
     return math.log(N * share / (1 - share))
@@ -35,11 +34,18 @@ def check_loudness(rng):
 
 
 # ---------------------------------------------------------------- 2.2
-
-
-def deaf_for(loudness, forget):
+def deaf_for(loudness, forget, *, weight=math.exp, total=lambda loud, f: 1 + loud * (1 - f)):
     """N such that e^loudness f^N = 1 + f + ... + f^(N-1): the shout against all later tokens, each of weight 1."""
-    return math.log(1 + math.exp(loudness) * (1 - forget)) / -math.log(forget)
+    return math.log(total(weight(loudness), forget)) / -math.log(forget)
+
+
+def _unfaded(loudness, forget):
+    """e^loudness f^N = N, by bisection."""
+    low, high = 0.0, 1e6
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if math.exp(loudness) * forget**middle > middle else (low, middle)
+    return low
 
 
 @exercise(
@@ -47,24 +53,12 @@ def deaf_for(loudness, forget):
     "how long a shout is heard",
     deaf_for,
     mistakes={
-        "this is when the shout has faded to weight 1; together the later tokens weigh more than the newest of them": (
-            lambda x, f: x / -math.log(f)
-        ),
-        "the later tokens fade, too: N of them weigh (1 - f^N) / (1 - f), not N": lambda x, f: _falls_to_zero(
-            lambda n: math.exp(x) * f**n - n
-        ),
-        "there are only N later tokens; 1 / (1 - f) is the weight of endlessly many": lambda x, f: (
-            math.log(math.exp(-x) / (1 - f)) / math.log(f)
-        ),
-        "one later token too many is counted: after N of them the sum ends with f^(N-1)": lambda x, f: (
-            math.log(f + math.exp(x) * (1 - f)) / -math.log(f)
-        ),
-        "the weight of the shout is e^loudness, not its pre-activation": lambda x, f: (
-            math.log(1 + x * (1 - f)) / -math.log(f)
-        ),
-        "this is f^N, what is left of a weight after N tokens; take its logarithm to the base f": lambda x, f: (
-            1 / (1 + math.exp(x) * (1 - f))
-        ),
+        "this is when it has faded to weight 1; the later tokens weigh more together": lambda x, f: x / -math.log(f),
+        "the later tokens fade, too: N of them weigh (1 - f^N) / (1 - f), not N": _unfaded,
+        "only N tokens come later; 1 / (1 - f) is the weight of endlessly many": {"total": lambda w, f: w * (1 - f)},
+        "one later token too many: the sum of N of them ends with f^(N-1)": {"total": lambda w, f: f + w * (1 - f)},
+        "the weight of the shout is e^loudness, not its pre-activation": {"weight": float},
+        "this is f^N, what is left after N tokens; take its logarithm": lambda x, f: 1 / (1 + math.exp(x) * (1 - f)),
         "the sign is wrong: log f is negative": lambda x, f: -deaf_for(x, f),
         "the logarithm of f^N is N log f: divide by log f": lambda x, f: math.log(1 + math.exp(x) * (1 - f)),
     },
@@ -75,17 +69,7 @@ def check_deaf_for(rng):
     return {"loudness": rng.uniform(3, 9).item(), "forget": rng.uniform(0.4, 0.95).item()}
 
 
-def _falls_to_zero(function, low=0.0, high=1e6):
-    """Where a falling function is 0."""
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if function(middle) > 0 else (low, middle)
-    return low
-
-
 # ---------------------------------------------------------------- 2.3
-
-
 def loudest(dtype):
     """The largest pre-activation whose exponential is finite in this floating-point type."""
     return math.log(torch.finfo(dtype).max)
@@ -101,9 +85,7 @@ def loudest(dtype):
         "this is the largest number itself; ask which i has exp(i) equal to it": lambda t: torch.finfo(t).max,
         "the logarithm is to base 2; the gate is e to the power of i": lambda t: math.log2(torch.finfo(t).max),
         "the logarithm is to base 10; the gate is e to the power of i": lambda t: math.log10(torch.finfo(t).max),
-        "eps is the distance from 1 to the next number; the range ends at finfo.max": lambda t: (
-            -math.log(torch.finfo(t).eps)
-        ),
+        "eps is the distance from 1 to the next number; the range ends at max": lambda t: -math.log(torch.finfo(t).eps),
         "this is where exp underflows (finfo.tiny); the other end is wanted": lambda t: math.log(torch.finfo(t).tiny),
         "this is the bound of float32 for every type; ask torch.finfo(dtype)": lambda t: loudest(torch.float32),
     },
@@ -113,33 +95,14 @@ def check_loudest(rng):
 
 
 # ---------------------------------------------------------------- 2.4
-
-
-def join(
-    c1,
-    n1,
-    m1,
-    c2,
-    n2,
-    m2,
-    log_f,
-    *,
-    maximum=lambda m1, m2, log_f: torch.maximum(log_f + m1, m2),
-    first=lambda m1, m, log_f: torch.exp(log_f + m1 - m),
-    second=lambda m2, m, log_f: torch.exp(m2 - m),
-    of_n=None,
-):
+def join(c1, n1, m1, c2, n2, m2, log_f, *, top=torch.maximum, in_m=(1, 0), fade=(1, 0), change=torch.sub, in_n=True):
     """The stored memory of two stretches, one after the other, from that of each.  All of one shape -> c, n, m."""
-    m = maximum(m1, m2, log_f)
-    a, b = first(m1, m, log_f), second(m2, m, log_f)
-    a_n, b_n = (a, b) if of_n is None else of_n(a, b)
-    return a * c1 + b * c2, a_n * n1 + b_n * n2, m
+    m = top(in_m[0] * log_f + m1, in_m[1] * log_f + m2)
+    a, b = (torch.exp(times * log_f + change(own, m)) for times, own in zip(fade, (m1, m2)))
+    return a * c1 + b * c2, a * n1 + b * n2 if in_n else n1 + n2, m
 
 
-def _in_true_units(c1, n1, m1, c2, n2, m2, log_f):
-    m = torch.maximum(log_f + m1, m2)
-    c, n = (log_f.exp() * m1.exp() * x1 + m2.exp() * x2 for x1, x2 in ((c1, c2), (n1, n2)))
-    return c / m.exp(), n / m.exp(), m
+_AS_STORED = {"fade": (0, 0), "change": lambda own, m: 0 * m}
 
 
 @exercise(
@@ -149,55 +112,20 @@ def _in_true_units(c1, n1, m1, c2, n2, m2, log_f):
     outputs=("c", "n", "m"),
     rtol=1e-3,
     mistakes={
-        "the first memory does not fade: every forget gate of the second stretch acts on it": {
-            "maximum": lambda m1, m2, log_f: torch.maximum(m1, m2),
-            "first": lambda m1, m, log_f: torch.exp(m1 - m),
-        },
-        "the factors suit this m, but it is not the smallest safe one: the old maximum fades with its memory, log f + m": {
-            "maximum": lambda m1, m2, log_f: torch.maximum(m1, m2)
-        },
-        "this m is safe, but not the smallest: the larger of the two is enough, not the logarithm of their sum": {
-            "maximum": lambda m1, m2, log_f: torch.logaddexp(log_f + m1, m2)
-        },
-        "m is kept at 0 or above; that is right with a floor in the denominator (later in this chapter), not here": {
-            "maximum": lambda m1, m2, log_f: torch.maximum(log_f + m1, m2).clamp(min=0)
-        },
-        "m is the second memory's alone; where the first is the louder one, its factor exceeds 1": {
-            "maximum": lambda m1, m2, log_f: m2
-        },
-        "m is right, but the first memory is only rescaled to it and does not fade: log f belongs into its factor, too": {
-            "first": lambda m1, m, log_f: torch.exp(m1 - m)
-        },
-        "the two are added as they are stored, but each has a unit of its own": {
-            "first": lambda m1, m, log_f: torch.ones_like(m),
-            "second": lambda m2, m, log_f: torch.ones_like(m),
-        },
-        "the two are added as they are stored, but each has a unit of its own, and the first has faded": {
-            "maximum": lambda m1, m2, log_f: torch.maximum(m1, m2),
-            "first": lambda m1, m, log_f: torch.ones_like(m),
-            "second": lambda m2, m, log_f: torch.ones_like(m),
-        },
-        "the first memory fades, but both keep their old units: what is stored times exp(m_old - m) is in the new one": {
-            "first": lambda m1, m, log_f: log_f.exp(),
-            "second": lambda m2, m, log_f: torch.ones_like(m),
-        },
-        "the second memory fades, too: its own forget gates have acted on it already": {
-            "second": lambda m2, m, log_f: torch.exp(log_f + m2 - m)
-        },
-        "the forget gates of the second stretch act on the first memory, not on the second": {
-            "maximum": lambda m1, m2, log_f: torch.maximum(m1, log_f + m2),
-            "first": lambda m1, m, log_f: torch.exp(m1 - m),
-            "second": lambda m2, m, log_f: torch.exp(log_f + m2 - m),
-        },
-        "the factors are upside down: from the old unit to the new one it is exp(m_old - m_new)": {
-            "first": lambda m1, m, log_f: torch.exp(log_f + m - m1),
-            "second": lambda m2, m, log_f: torch.exp(m - m2),
-        },
-        "the normalisers are added as they are; n is stored in the same units as c": {
-            "of_n": lambda a, b: (torch.ones_like(a), torch.ones_like(b))
-        },
+        "the first memory does not fade: the second stretch's gates act on it": {"in_m": (0, 0), "fade": (0, 0)},
+        "the factors suit this m, but it is not the smallest: the old maximum fades, too, log f + m": {"in_m": (0, 0)},
+        "this m is safe, but not the smallest: take the larger, not the logarithm of the sum": {"top": torch.logaddexp},
+        "m >= 0 belongs to a floor in a denominator, not here": {"top": lambda x, y: torch.maximum(x, y).clamp(min=0)},
+        "m is the second memory's alone; where the first is louder, its factor exceeds 1": {"top": lambda x, y: y},
+        "m is right, but the first memory only changes its unit: log f belongs into its factor, too": {"fade": (0, 0)},
+        "they are added as stored, but each has a unit of its own": _AS_STORED,
+        "they are added as stored, but each has its own unit, and the first has faded": {**_AS_STORED, "in_m": (0, 0)},
+        "the first fades, but both keep their old units: multiply by exp(m_old - m)": {"change": lambda x, m: 0 * m},
+        "the second memory fades, too: its own forget gates have acted on it already": {"fade": (1, 1)},
+        "the second stretch's forget gates act on the first memory, not on itself": {"in_m": (0, 1), "fade": (0, 1)},
+        "the factors are upside down: from the old unit to the new it is exp(m_old - m_new)": {"change": torch.rsub},
+        "the normalisers are added as they are; n is stored in the same units as c": {"in_n": False},
         "log_f is a logarithm already; there is no sigmoid left to take": lambda *x: join(*x[:-1], logsigmoid(x[-1])),
-        "on the way both are put into true units, and those overflow; subtract in the exponent": _in_true_units,
         "the order is c, n, m": lambda *x: (join(*x)[2], *join(*x)[:2]),
         "the values are right, but no gradient comes back": lambda *x: tuple(y.detach() for y in join(*x)),
     },
@@ -219,18 +147,8 @@ def check_join(rng, student):
 
 
 # ---------------------------------------------------------------- 2.5
-
-
 def floored_cell(
-    k,
-    z,
-    i,
-    f,
-    *,
-    least=0.0,
-    bottom=lambda n, m: torch.maximum(n.abs(), torch.exp(-m)),
-    key_c=lambda k: k,
-    key_n=lambda k: k,
+    k, z, i, f, *, least=0.0, size=torch.abs, floor=torch.exp, bottom=torch.maximum, in_c=torch.clone, in_n=torch.clone
 ):
     """With keys of either sign, the denominator max(|n|, 1) and m >= 0.  All (S,) -> h (S,)."""
     c = n = m = torch.zeros_like(z[0])
@@ -239,8 +157,8 @@ def floored_cell(
         log_f = logsigmoid(f_t)
         m_t = torch.maximum(log_f + m, i_t).clamp(min=least)
         forget, write = torch.exp(log_f + m - m_t), torch.exp(i_t - m_t)
-        c, n, m = forget * c + write * key_c(k_t) * z_t, forget * n + write * key_n(k_t), m_t
-        h.append(c / bottom(n, m))
+        c, n, m = forget * c + write * in_c(k_t) * z_t, forget * n + write * in_n(k_t), m_t
+        h.append(c / bottom(size(n), floor(-m)))
     return torch.stack(h)
 
 
@@ -253,28 +171,17 @@ _OVERFLOWS = "the output is fine, but with gates far below 0 a gradient is NaN: 
     floored_cell,
     outputs=("h",),
     mistakes={
-        "the floor is 1 in the units of the stored memory; 1 in true units is exp(-m)": {
-            "bottom": lambda n, m: n.abs().clamp(min=1)
-        },
-        "the sign of n is kept: the denominator is max(|n|, exp(-m))": {
-            "bottom": lambda n, m: torch.maximum(n, torch.exp(-m))
-        },
-        "there is no floor: with n near 0 the output explodes": {"bottom": lambda n, m: n},
-        "there is no floor, and the sign of n is lost": {"bottom": lambda n, m: n.abs()},
-        "the floor is exp(m); dividing by exp(m) turns 1 into exp(-m)": {
-            "bottom": lambda n, m: torch.maximum(n.abs(), torch.exp(m))
-        },
-        "the floor is added; take the larger of the two": {"bottom": lambda n, m: n.abs() + torch.exp(-m)},
-        "the floor ends at 1 while m falls below 0: then 1 is more than is meant; keep m itself at 0 or above": {
-            "least": -torch.inf,
-            "bottom": lambda n, m: torch.maximum(n.abs(), torch.exp(-m.clamp(min=0))),
-        },
-        "the key is missing in the memory c": {"key_c": torch.ones_like},
-        "the key is missing in the normaliser n": {"key_n": torch.ones_like},
-        "the normaliser sums |k|; n carries the key's sign, and only the denominator takes |n|": {"key_n": torch.abs},
-        "with gates far below 0 the output is not finite": lambda *x: floored_cell(*x).masked_fill(
-            x[2] < -90, torch.nan
-        ),
+        "the floor is 1 in the units of the stored memory; 1 in true units is exp(-m)": {"floor": torch.ones_like},
+        "the sign of n is kept: the denominator is max(|n|, exp(-m))": {"size": torch.clone},
+        "there is no floor: with n near 0 the output explodes": {"size": torch.clone, "bottom": lambda n, floor: n},
+        "there is no floor, and the sign of n is lost": {"bottom": lambda n, floor: n},
+        "the floor is exp(m); dividing by exp(m) turns 1 into exp(-m)": {"floor": lambda x: torch.exp(-x)},
+        "the floor is added; take the larger of the two": {"bottom": torch.add},
+        "the floor ends at 1, m falls on; keep m >= 0": {"least": -torch.inf, "floor": lambda x: x.exp().clamp(max=1)},
+        "the key is missing in the memory c": {"in_c": torch.ones_like},
+        "the key is missing in the normaliser n": {"in_n": torch.ones_like},
+        "the normaliser sums |k|; n carries the key's sign, and only the denominator takes |n|": {"in_n": torch.abs},
+        "with gates far below 0 h is not finite": lambda *x: floored_cell(*x).masked_fill(x[2] < -90, torch.nan),
         _OVERFLOWS: {"least": -torch.inf},
         "the values are right, but no gradient comes back": lambda *x: floored_cell(*x).detach(),
     },
@@ -288,7 +195,7 @@ def check_floored_cell(rng, student):
     quiet = {**inputs, "i": -100 - 50 * rng.uniform(0, 1, S), "f": rng.normal(S) - 60}
     quiet = {name: x.clone().requires_grad_() for name, x in quiet.items()}
     h = attempt(student, *quiet.values())
-    expect(h.isfinite().all(), "with gates far below 0 the output is not finite")
+    expect(h.isfinite().all(), "with gates far below 0 h is not finite")
     if h.requires_grad:
         h.sum().backward()
         bad = [name for name, x in quiet.items() if x.grad is not None and not x.grad.isfinite().all()]

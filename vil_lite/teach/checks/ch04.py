@@ -3,25 +3,24 @@
 import math
 
 import torch
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import logsigmoid, pad, softplus
 
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel
 
 from ._base import CheckFailed, attempt, exercise, expect, expect_gradients
+from .ch03 import _floor
+
 
 # ---------------------------------------------------------------- 4.1
-
-
 def log_decay(
-    i, f, *, log_gate=logsigmoid, written=lambda i: i[..., None, :], turned=False, own=False, mask=0, at=None
+    i, f, *, log_gate=logsigmoid, written=lambda i: i[..., None, :], turned=False, own=False, past=torch.tril, at=None
 ):
     """log D_ts = F_t - F_s + i_s for s <= t, else -inf.  i, f: (..., S) pre-activations -> (..., S, S)."""
     F = log_gate(f).cumsum(-1)
     difference = F[..., :, None] - F[..., None, :]
     log_D = (difference.mT if turned else difference) + written(i)
     log_D = log_D + log_gate(f)[..., None, :] if own else log_D
-    past = torch.ones(log_D.shape[-2:], dtype=torch.bool).tril(mask)
-    return log_D.masked_fill(~past, -torch.inf if at is None else at)
+    return log_D.masked_fill(past(torch.ones(log_D.shape[-2:])) == 0, -torch.inf if at is None else at)
 
 
 def _minus_infinity(function, *inputs):
@@ -36,23 +35,17 @@ def _minus_infinity(function, *inputs):
     log_decay,
     through=_minus_infinity,
     mistakes={
-        "the mask is missing: a token must not see those after it (s > t), put -inf there": {"mask": 10**6},
-        "the mask is too strict: a token is written before it is read, so s = t has to stay": {"mask": -1},
-        "the mask keeps the future and drops the past: rows are t, columns are s": lambda i, f: (
-            log_decay(i, f, turned=True, written=lambda i: i[..., :, None]).mT
-        ),
+        "the mask is missing: a token must not see those after it (s > t), put -inf there": {"past": torch.ones_like},
+        "the mask is too strict: a token is written before it is read, so s = t stays": {"past": lambda x: x.tril(-1)},
+        "the mask keeps the future and drops the past: rows are t, columns are s": {"past": torch.triu},
         "the masked places hold 0, and exp(0) = 1 is full weight: put -inf there": {"at": 0.0},
         "the masked places hold a number that a long or closed memory reaches, too: put -inf there": {"at": -1e4},
         "the sign of the decay is turned round: F_s - F_t grows with age; it has to be F_t - F_s": {"turned": True},
         "the input gate is missing: add i_s": {"written": lambda i: 0 * i[..., None, :]},
-        "the input gate of the row (t) is added; it is the token that was written, s, whose gate counts": {
-            "written": lambda i: i[..., :, None]
-        },
+        "the row's input gate is added; that of the token written, s, counts": {"written": lambda i: i[..., :, None]},
         "f is a pre-activation: the running sum is over log sigmoid(f), not over f": {"log_gate": lambda f: f},
         "the running sum is over sigmoid(f); its logarithm is missing": {"log_gate": torch.sigmoid},
-        "sigmoid(f) of a gate that is shut is 0, and its logarithm minus infinity: logsigmoid(f) is exact": {
-            "log_gate": lambda f: f.sigmoid().log()
-        },
+        "the sigmoid of a shut gate is 0, its log -inf: take logsigmoid(f)": {"log_gate": lambda f: f.sigmoid().log()},
         "the token's own forget gate is counted too: what is written at s is first forgotten at s + 1": {"own": True},
         "i is a logarithm already: add i_s itself, not exp(i_s)": {"written": lambda i: i.exp()[..., None, :]},
         "this is D, not its logarithm: leave the exponential away": lambda i, f: log_decay(i, f).exp(),
@@ -66,8 +59,6 @@ def check_log_decay(rng):
 
 
 # ---------------------------------------------------------------- 4.2
-
-
 def half_life(bias):
     """The tokens after which a memory behind the constant gate sigmoid(bias) is halved."""
     return math.log(2) / softplus(-bias)
@@ -83,12 +74,8 @@ def half_life(bias):
         "this is the time after which 1/e = 0.37 is left; a half-life asks for 1/2": lambda b: 1 / softplus(-b),
         "the sign is wrong: log sigmoid(bias) is negative, and so is log(1/2)": lambda b: -half_life(b),
         "the bias has to pass through the sigmoid before the logarithm": lambda b: -math.log(2) / b.log(),
-        "the bias is not yet a logarithm: what is left of one token to the next is sigmoid(bias)": lambda b: (
-            math.log(2) / b
-        ),
-        "a gate takes away a share of what is left, not of the first value: the decay is geometric, not a straight line": lambda b: (
-            0.5 / (1 - b.sigmoid())
-        ),
+        "the bias is no logarithm: from one token to the next sigmoid(bias) is left": lambda b: math.log(2) / b,
+        "a gate takes a share of what is left: the decay is no straight line": lambda b: 0.5 / (1 - b.sigmoid()),
         "the quotient is upside down": lambda b: softplus(-b) / math.log(2),
         "the answer is rounded; leave the fraction": lambda b: half_life(b).round(),
         "the answer is rounded down; leave the fraction": lambda b: half_life(b).floor(),
@@ -103,8 +90,6 @@ def check_half_life(rng):
 
 
 # ---------------------------------------------------------------- 4.3
-
-
 def stabilise(log_D):
     """m_t = max(max_s log D_ts, 0) and D' = exp(log D - m), one m for each row."""
     m = log_D.amax(-1).clamp(min=0)
@@ -124,83 +109,43 @@ def dies(i, f, *, end=_END, m_of=lambda log_D: log_D.amax(-1), **decay):
     "the rows that die",
     dies,
     mistakes={
-        "a quiet gate is not enough: a louder token before it, as far as it has not faded, holds m_t up": {
-            "m_of": lambda log_D: log_D.diagonal(dim1=-2, dim2=-1)
-        },
+        "a quiet gate is not enough: a louder token before it that has not faded holds m_t up": lambda i, f: i < -_END,
         "what was written before fades: the largest i so far is not yet m_t": lambda i, f: i.cummax(-1).values < -_END,
-        "a token's own gate is in its row, too: s = t belongs to the maximum": {"mask": -1},
-        "this is where the smallest weight of a row ends; the floor follows the largest": {
-            "m_of": lambda log_D: log_D.masked_fill(log_D.isneginf(), torch.inf).amin(-1)
-        },
+        "a token's own gate is in its row, too: s = t belongs to the maximum": {"past": lambda x: x.tril(-1)},
+        "the largest weight of a row decides": {"m_of": lambda x: x.where(x.isfinite(), torch.inf).amin(-1)},
         "the weights of a row are added up; m_t is the largest of them": {"m_of": lambda log_D: log_D.logsumexp(-1)},
-        "float32 ends above at e^88.7; e^87.3 is where it underflows, the other end": {
-            "end": -math.log(torch.finfo(torch.float32).tiny)
-        },
-        "this is the end of float16; the question is about float32": {"end": math.log(torch.finfo(torch.float16).max)},
+        "float32 ends above at e^88.7; e^87.3 is where it underflows, the other end": {"end": 87.3365},
+        "this is the end of float16; the question is about float32": {"end": math.log(65504)},
         "the pre-activation has to pass through log sigmoid before it is summed": {"log_gate": lambda f: f},
         "the token's own forget gate is counted too: what is written at s is first forgotten at s + 1": {"own": True},
-        "the mask is missing: a later, louder token does not help a row that has not seen it": {"mask": 10**6},
-        "with the 0 in the maximum no row dies; the question is about the form of the paper, which has none": {
-            "m_of": lambda log_D: log_D.amax(-1).clamp(min=0)
-        },
+        "the mask is missing: a later, louder token does not help a row before it": {"past": torch.ones_like},
+        "with 0 in the maximum no row dies; the paper's form has none": {"m_of": lambda x: x.amax(-1).clamp(min=0)},
         "turned round: these are the rows that live": lambda i, f: ~dies(i, f),
         "one answer for each row is wanted, not one for the sequence": lambda i, f: dies(i, f).any(-1),
     },
 )
 def check_dies(rng):
-    # One line a token: quiet from the first; close to the end; faded beyond it; loud; quiet beside something loud; after
-    # a closed gate; two that are dead each and would live if added up; quiet before something loud; a gate of its own; the last one.
-    rows = [
-        (-120.0, 1.0),
-        (-88.0, 2.0),
-        (-200.0, -3.0),
-        (5.0, 0.0),
-        (-130.0, 4.0),
-        (-130.0, -100.0),
-        (-89.1, 3.0),
-        (-89.1, 20.0),
-        (-140.0, -6.0),
-        (-30.0, 1.0),
-        (-150.0, -70.0),
-        (-87.8, -1.5),
-        (-120.0, -3.0),
-    ]
-    i, f = (torch.tensor(x) for x in zip(*rows))
-    shape = *rng.turn([(), (2,), (2, 3)]), len(rows)
-    wobble = rng.uniform(-0.1, 0.1, *shape)
-    return {"i": i + wobble, "f": f + 0.1 * rng.uniform(-1, 1, *shape)}
+    # Token by token: quiet from the first; close to the end; faded beyond it; loud; quiet beside something loud; after a
+    # closed gate; two that are dead each and would live if added up; quiet before something loud; a gate of its own; the last.
+    i = torch.tensor([-120, -88, -200, 5, -130, -130, -89.1, -89.1, -140, -30, -150, -87.8, -120])
+    f = torch.tensor([1, 2, -3, 0, 4, -100, 3, 20, -6, 1, -70, -1.5, -3])
+    shape = *rng.turn([(), (2,), (2, 3)]), len(i)
+    return {"i": i + rng.uniform(-0.1, 0.1, *shape), "f": f + rng.uniform(-0.1, 0.1, *shape)}
 
 
 # ---------------------------------------------------------------- 4.4
-
-
 def parallel_from(
-    q,
-    k,
-    v,
-    i,
-    f,
-    C,
-    n,
-    m,
-    *,
-    log_memory=lambda F, m: F + m,
-    stabiliser=torch.maximum,
-    in_h=1,
-    in_n=1,
-    scales=lambda s: (s, s),
-    floor=lambda m_t: torch.exp(-m_t),
-    size=torch.abs,
+    q, k, v, i, f, C, n, m, *, log_memory=torch.add, top=torch.maximum, reads=(1, 1), scales=(-0.5, -0.5), bottom=_floor
 ):
     """The parallel form that starts from a memory.  q, k (H, S, d)  v (H, S, dv)  C (H, d, dv)  n (H, d)  m (H)."""
     log_D, log_m = log_decay(i, f), log_memory(logsigmoid(f).cumsum(-1), m[..., None])
-    m_t = stabiliser(log_D.amax(-1), log_m).clamp(min=0)
-    inside, outside = scales(q.shape[-1] ** -0.5)
+    m_t = top(log_D.amax(-1), log_m).clamp(min=0)
+    inside, outside = (q * q.shape[-1] ** scale for scale in scales)
     D, memory = torch.exp(log_D - m_t[..., None]), torch.exp(log_m - m_t)
-    scores = inside * (q @ k.mT) * D
-    numerator = scores @ v + in_h * outside * memory[..., None] * (q @ C)
-    normaliser = scores.sum(-1) + in_n * outside * memory * (q @ n[..., None])[..., 0]
-    return numerator / torch.maximum(size(normaliser), floor(m_t))[..., None]
+    scores = (inside @ k.mT) * D
+    numerator = scores @ v + reads[0] * memory[..., None] * (outside @ C)
+    normaliser = scores.sum(-1) + reads[1] * memory * (outside @ n[..., None])[..., 0]
+    return numerator / bottom(normaliser, m_t)[..., None]
 
 
 @exercise(
@@ -210,93 +155,77 @@ def parallel_from(
     rtol=1e-3,
     atol=1e-4,
     mistakes={
-        "the memory is ignored: this is the parallel form that starts empty": lambda q, k, v, i, f, C, n, m: _form()(
-            q, k, v, i, f
-        ),
-        "the memory is missing in the normaliser: add its share of q^T n": {"in_n": 0},
-        "the memory is missing in the numerator: add its share of q^T C": {"in_h": 0},
-        "the memory's stabiliser is left out: C stands for exp(m) C, so its log weight in row t is F_t + m": {
-            "log_memory": lambda F, m: F
-        },
-        "the memory does not fade: its log weight in row t is F_t + m": {"log_memory": lambda F, m: m.expand(F.shape)},
-        "the memory fades one token late: the first token's gate is part of F_t": {
-            "log_memory": lambda F, m: torch.nn.functional.pad(F[..., :-1], (1, 0)) + m
-        },
-        "the memory's stabiliser has the wrong sign: the log weight is F_t + m": {"log_memory": lambda F, m: F - m},
-        "one m for all rows: the loud ones silence the others; take the largest log weight of each row": {
-            "stabiliser": lambda row, memory: torch.maximum(row, memory).amax(-1, keepdim=True).expand_as(row)
-        },
-        "the stabiliser does not cover the memory: take the larger of the row's maximum and F_t + m": {
-            "stabiliser": lambda row, memory: row
-        },
-        "the query that asks the memory is not divided by sqrt(d)": {"scales": lambda s: (s, 1)},
-        "the query is not divided by sqrt(d)": {"scales": lambda s: (1, 1)},
-        "the query that asks the memory is divided by sqrt(d) twice": {"scales": lambda s: (s, s * s)},
-        "the floor of the denominator is 1; the stored numbers are exp(-m) times the real ones, so it is exp(-m_t)": {
-            "floor": torch.ones_like
-        },
-        "the absolute value of the normaliser is missing": {"size": lambda x: x},
+        "the memory is ignored: this is the parallel form that starts empty": lambda *x: _form()(*x[:5]),
+        "the memory is missing in the normaliser: add its share of q^T n": {"reads": (1, 0)},
+        "the memory is missing in the numerator: add its share of q^T C": {"reads": (0, 1)},
+        "the memory's stabiliser is left out: C stands for exp(m) C, so add m to F_t": {"log_memory": lambda F, m: F},
+        "the memory does not fade: its log weight in row t is F_t + m": {"log_memory": lambda F, m: 0 * F + m},
+        "the memory fades one token late: the first gate is in F_t": {"log_memory": lambda F, m: pad(F, (1, -1)) + m},
+        "the memory's stabiliser has the wrong sign: the log weight is F_t + m": {"log_memory": torch.sub},
+        "one m for all rows: the loud ones silence the others": {"top": lambda *x: torch.maximum(*x).amax(-1, True)},
+        "the stabiliser does not cover the memory: F_t + m may be the larger one": {"top": lambda row, memory: row},
+        "the query that asks the memory is not divided by sqrt(d)": {"scales": (-0.5, 0)},
+        "the query is not divided by sqrt(d)": {"scales": (0, 0)},
+        "the query that asks the memory is divided by sqrt(d) twice": {"scales": (-0.5, -1)},
+        "the floor is 1; in the units of what is stored it is exp(-m_t)": {"bottom": lambda x, m: x.abs().clamp(1)},
+        "the absolute value of the normaliser is missing": {"bottom": lambda x, m: torch.maximum(x, torch.exp(-m))},
         "the values are right, but no gradient comes back": lambda *a: parallel_from(*a).detach(),
     },
 )
 def check_parallel_from(rng, student):
     H, S, d, dv = rng.size(2, 3), rng.size(4, 9), rng.size(2, 5), rng.size(2, 5)
-    m = rng.uniform(0.5, 2.5, H)
+    q, k, v, i, f = (
+        2 * rng.normal(H, S, d),
+        rng.normal(H, S, d),
+        rng.normal(H, S, dv),
+        rng.normal(H, S),
+        rng.normal(H, S),
+    )
+    C, n, m = rng.normal(H, d, dv), rng.normal(H, d), rng.uniform(0.5, 2.5, H)
     m[0] += 150  # a memory whose true size no float32 can hold: only a stabiliser that knows of it survives
-    inputs = {
-        "q": 2 * rng.normal(H, S, d),
-        "k": rng.normal(H, S, d),
-        "v": rng.normal(H, S, dv),
-        "i": rng.normal(H, S),
-        "f": rng.normal(H, S) + 2,
-        "C": rng.normal(H, d, dv),
-        "n": rng.normal(H, d),
-        "m": m,
-    }
     # The first token of head 1 reads half of what is stored from m = 1 on; its floor is lower, but 1 is not.
-    inputs["i"][1, 0], inputs["m"][1] = -4.0, 2.0
-    q, n = inputs["q"][1, 0], inputs["n"][1]
-    inputs["q"][1, 0] = q + (0.5 * d**0.5 - q @ n) / (n @ n) * n
-    inputs["q"][1, 1] = -inputs["q"][1, 0]
-    inputs["f"][0, -1] = -200.0  # the last token of head 0 forgets all that was loud
+    i[1, 0], m[1] = -4.0, 2.0
+    q[1, 0] += (0.5 * d**0.5 - q[1, 0] @ n[1]) / (n[1] @ n[1]) * n[1]
+    q[1, 1] = -q[1, 0]
+    f[0, -1] = -200.0  # the last token of head 0 forgets all that was loud
+    inputs = {"q": q, "k": k, "v": v, "i": i, "f": f + 2, "C": C, "n": n, "m": m}
     yield inputs
     if rng.case == 0:
-        expect_gradients(student, parallel_from, {**inputs, "m": inputs["m"].clamp(max=3)})
+        expect_gradients(student, parallel_from, {**inputs, "m": m.clamp(max=3)})
 
 
 # ---------------------------------------------------------------- 4.5
-
-
 def _exact(form):
     """A form of the library as form(q, k, v, i, f) -> h, with eps = 0: then all forms are exactly equal."""
     return lambda q, k, v, i, f: form(q, k, v, i, f, eps=0)[0]
 
 
-def _form(log_D_of=log_decay, scale=None, denominator=torch.maximum):
+def _form(log_D_of=log_decay, scale=-0.5, bottom=_floor):
     """The parallel form, or one with a piece that lies."""
 
     def form(q, k, v, i, f):
         D, m = stabilise(log_D_of(i, f))
-        scores = (q @ k.mT) * (q.shape[-1] ** -0.5 if scale is None else scale) * D
-        return scores @ v / denominator(scores.sum(-1).abs(), torch.exp(-m))[..., None]
+        scores = q @ k.mT * q.shape[-1] ** scale * D
+        return scores @ v / bottom(scores.sum(-1), m)[..., None]
 
     return form
 
 
 def _old_lost(i, f):
-    log_D = log_decay(i, f)
-    return log_D.masked_fill(torch.ones(log_D.shape[-2:], dtype=torch.bool).tril(-40), -torch.inf)
+    return log_decay(i, f).masked_fill(torch.ones(i.shape[-1], i.shape[-1]).tril(-40) > 0, -torch.inf)
+
+
+def _nan_if_loud(q, k, v, i, f):
+    return _form()(q, k, v, i, f) * torch.where(i > 60, torch.nan, 1.0)[..., None]
 
 
 _LOST = "loses everything older than 40 tokens; it shows in long sequences whose forget gates are near 1"
 LIARS = {
-    "sees the future (no mask)": _form(lambda i, f: log_decay(i, f, mask=10**6)),
-    "has no floor under the denominator; it shows where little was stored: input gates well below 0": _form(
-        denominator=lambda total, floor: total
-    ),
-    "does not divide the query by sqrt(d)": _form(scale=1.0),
-    "has the floor 1 instead of exp(-m); it shows where an input gate is above 0": _form(
-        denominator=lambda total, floor: total.clamp(min=1)
+    "sees the future (no mask)": _form(lambda i, f: log_decay(i, f, past=torch.ones_like)),
+    "has no floor under the denominator; it shows with input gates well below 0": _form(bottom=lambda x, m: x.abs()),
+    "does not divide the query by sqrt(d)": _form(scale=0),
+    "has the floor 1, not exp(-m); it shows where an input gate is above 0": _form(
+        bottom=lambda x, m: x.abs().clamp(1)
     ),
     _LOST: _form(_old_lost),
     "uses the first head's gates for all heads; it shows with two heads or more": lambda q, k, v, i, f: _form()(
@@ -305,24 +234,15 @@ LIARS = {
     "uses the first sequence's gates for the whole batch; it shows with B >= 2": lambda q, k, v, i, f: _form()(
         q, k, v, i[:1].expand_as(i), f[:1].expand_as(f)
     ),
-    "returns NaN for input gates above 60; it shows with large gates, if NaN counts as a difference": lambda q, k, v, i, f: (
-        _form()(q, k, v, i, f) * torch.where(i > 60, torch.nan, 1.0)[..., None]
-    ),
+    "returns NaN for input gates above 60; it shows with large gates, if NaN counts as a difference": _nan_if_loud,
 }
 
 
-def agree(
-    form,
-    reference,
-    *,
-    lengths=(1, 7, 100),
-    loud=(-5, 0, 100),
-    B=2,
-    H=3,
-    d=8,
-    dtype=torch.float64,
-    close=lambda h, exact: torch.allclose(h, exact, rtol=1e-8, atol=1e-10),
-):
+def _close(h, exact):
+    return torch.allclose(h, exact, rtol=1e-8, atol=1e-10)
+
+
+def agree(form, reference, *, lengths=(1, 7, 100), loud=(-5, 0, 100), B=2, H=3, d=8, dtype=torch.float64, close=_close):
     """Do both give the same h (B, H, S, dv) for random q, k, v and i, f, in every situation where a form can fail?"""
     for S in lengths:
         for loudness in loud:
@@ -334,12 +254,9 @@ def agree(
 
 
 _PASSES = "your test lets a form pass that "
-_TIGHT = (
-    "the parallel form of the library is right, and your test calls it wrong: "
-    "is the tolerance too tight for the number type? Use float64"
-)
+_TIGHT = "your test calls a right form wrong: is the tolerance too tight for the number type? Use float64"
 _WEAK = [  # tests that find every liar before the one that they let pass, in the order of LIARS
-    {"close": lambda h, exact: torch.allclose(h[:, :, -1], exact[:, :, -1], rtol=1e-8, atol=1e-10)},
+    {"close": lambda h, exact: _close(h[:, :, -1], exact[:, :, -1])},
     {"loud": (100,)},
     {"d": 1},
     {"loud": (-5,)},
@@ -362,15 +279,13 @@ _WEAK = [  # tests that find every liar before the one that they let pass, in th
     },
 )
 def check_agree(rng, student):
-    forms = {"": _exact(mlstm_parallel), "a second, exact form": _exact(mlstm_chunkwise), **LIARS}
-    # A test with open gates finds this liar by luck, now and then; so it is asked three times.
+    exact = _exact(mlstm_chunkwise)
+    forms = {"": _exact(mlstm_parallel), "a second, exact form": exact, **LIARS}
+    # A test with open gates finds the form that loses what is old by luck, now and then; so it is asked three times.
     names, verdicts = [*forms, _LOST, _LOST], {}
     while names:  # in any order: a test must not learn what comes when
         name, calls = names.pop(rng.size(0, len(names) - 1)), []
-        form = forms[name]
-        verdict = attempt(
-            student, lambda *x, form=form, calls=calls: calls.append(1) or form(*x), _exact(mlstm_chunkwise)
-        )
+        verdict = attempt(student, lambda *x, form=forms[name], calls=calls: calls.append(1) or form(*x), exact)
         if verdict is None:
             raise CheckFailed("nothing is returned; return True or False")
         expect(calls, "form is never called: there is nothing to compare")
@@ -381,15 +296,15 @@ def check_agree(rng, student):
 
 
 # ---------------------------------------------------------------- 4.6
-
-
-def longest(budget, batch, heads, matrices, *, count=lambda b, h, n: 4 * b * h * n):
+def longest(
+    budget, batch, heads, matrices, *, count=lambda b, h, n: 4 * b * h * n, root=lambda x, y: math.isqrt(x // y)
+):
     """The longest S with batch * heads * matrices decay matrices (S, S) of float32 within `budget` bytes."""
-    return math.isqrt(budget // count(batch, heads, matrices))
+    return root(budget, count(batch, heads, matrices))
 
 
-def _side(budget, b, h, n):
-    return math.sqrt(budget / (4 * b * h * n))
+def _side(budget, each):
+    return math.sqrt(budget / each)
 
 
 @exercise(
@@ -400,9 +315,7 @@ def _side(budget, b, h, n):
     rtol=0,
     atol=0,
     mistakes={
-        "this is the number of entries of a matrix, S²; S is its root": lambda budget, b, h, n: (
-            budget // (4 * b * h * n)
-        ),
+        "this is the number of entries of a matrix, S²; S is its root": {"root": lambda budget, each: budget // each},
         "a float32 takes 4 bytes": {"count": lambda b, h, n: b * h * n},
         "these are 8 bytes a number; a float32 takes 4": {"count": lambda b, h, n: 8 * b * h * n},
         "every head has a matrix of its own": {"count": lambda b, h, n: 4 * b * n},
@@ -410,9 +323,9 @@ def _side(budget, b, h, n):
         "each head keeps several matrices: count `matrices`": {"count": lambda b, h, n: 4 * b * h},
         "a budget that is used to the last byte is enough": lambda budget, *sizes: longest(budget - 1, *sizes),
         "one token too many: round down, or it does not fit": lambda *a: longest(*a) + 1,
-        "rounded up: round down, or it does not fit": lambda *a: math.ceil(_side(*a)),
-        "rounded to the nearest number: round down, or it does not fit": lambda *a: round(_side(*a)),
-        "a number of tokens is whole: round down": _side,
+        "rounded up: round down, or it is too long": {"root": lambda budget, x: math.ceil(_side(budget, x))},
+        "rounded to the nearest: round down, or it is too long": {"root": lambda budget, x: round(_side(budget, x))},
+        "a number of tokens is whole: round down": {"root": _side},
     },
 )
 def check_longest(rng):

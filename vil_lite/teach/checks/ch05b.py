@@ -8,23 +8,14 @@ from ._base import exercise, expect, expect_gradients, watched
 
 _A_LOOP = "the numbers are right, but there is a loop over tokens"
 
+
 # ---------------------------------------------------------------- 5b.1
-
-
 def by_convolution(a, x, *, length=2, power=lambda a, n: a**n, keep=lambda c, S: c[:S]):
     """c_t = a c_{t-1} + x_t as a convolution with 1, a, a^2, ...  a: a float.  x: (S,) -> c (S,)."""
     S = len(x)
     kernel = power(a, torch.arange(S, dtype=x.dtype))
     product = torch.fft.rfft(kernel, n=length * S) * torch.fft.rfft(x, n=length * S)
     return keep(torch.fft.irfft(product, n=length * S), S)
-
-
-def _one_number_by_steps(a, x):
-    c, out = torch.zeros((), dtype=x.dtype), []
-    for x_t in x:
-        c = a * c + x_t
-        out.append(c)
-    return torch.stack(out)
 
 
 def _without_lengths(a, x):
@@ -35,9 +26,18 @@ def _without_lengths(a, x):
 _A_MATRIX = "the numbers are right, but a matrix of S x S is made"
 
 
-def _one_number_by_matrix(a, x):
-    t = torch.arange(len(x), dtype=x.dtype)
-    return (a ** (t[:, None] - t).clamp(min=0)).tril() @ x
+def _by_matrix(a, x):
+    """W_ts, the product of the decays after s until t, is a running product down each column.  a, x: (S,)."""
+    below = torch.ones(len(a), len(a), dtype=torch.bool).tril(-1)
+    return torch.where(below, a[:, None], 1.0).cumprod(0).tril() @ x
+
+
+def _steps(a, x, after=False):
+    c, out = torch.zeros((), dtype=x.dtype), []
+    for a_t, x_t in zip(a, x):
+        c = a_t * (c + x_t) if after else a_t * c + x_t
+        out.append(c)
+    return torch.stack(out)
 
 
 @exercise(
@@ -46,20 +46,14 @@ def _one_number_by_matrix(a, x):
     by_convolution,
     outputs=("c",),
     mistakes={
-        "the convolution runs round a circle: what leaves on the right comes in on the left; make room with n=": {
-            "length": 1
-        },
-        "the convolution runs round a circle, and of an odd length one number is lost: make room with n=, in all three": (
-            _without_lengths
-        ),
-        "the kernel begins with a; a token is read at full strength in the step in which it is written": {
-            "power": lambda a, n: a ** (n + 1)
-        },
+        "the convolution runs round a circle, and what leaves comes in again; make room with n=": {"length": 1},
+        "the convolution runs round a circle, and an odd length loses a number: make room with n=": _without_lengths,
+        "the kernel begins with a; a token is read at full strength when written": {"power": lambda a, n: a ** (n + 1)},
         "the kernel is turned round: the newest token has the weight 1": {"power": lambda a, n: a ** n.flip(0)},
         "these are the last S numbers of the longer sequence; keep the first": {"keep": lambda c, S: c[-S:]},
         "all numbers of the longer sequence are returned; keep the first S": {"keep": lambda c, S: c},
-        _A_LOOP: _one_number_by_steps,
-        _A_MATRIX: _one_number_by_matrix,
+        _A_LOOP: lambda a, x: _steps(torch.full_like(x, a), x),
+        _A_MATRIX: lambda a, x: _by_matrix(torch.full_like(x, a), x),
         "the values are right, but no gradient comes back": lambda a, x: by_convolution(a, x).detach(),
     },
 )
@@ -75,36 +69,13 @@ def check_by_convolution(rng, student):
 
 
 # ---------------------------------------------------------------- 5b.2
-
-
-def scan(a, x, *, double=True, join=lambda a, x, b, y: (a * b, a * y + x), fill=1.0):
+def scan(a, x, *, most=math.inf, join=lambda a, x, b, y: (a * b, a * y + x)):
     """c_t = a_t c_{t-1} + x_t in log2 S rounds.  a, x: (S,) -> c (S,)."""
-    S, r = len(x), 1
-    while r < S:
-        earlier_a, earlier_x = torch.cat([a.new_full((r,), fill), a[:-r]]), torch.cat([x.new_zeros(r), x[:-r]])
+    r = 1
+    while r < len(x) and r <= most:
+        earlier_a, earlier_x = torch.cat([a.new_ones(r), a[:-r]]), torch.cat([x.new_zeros(r), x[:-r]])
         a, x = join(a, x, earlier_a, earlier_x)
-        r = 2 * r if double else S
-    return x
-
-
-def _by_matrix(a, x):
-    """W_ts, the product of the decays after s until t, is a running product down each column."""
-    below = torch.ones(len(a), len(a), dtype=torch.bool).tril(-1)
-    return torch.where(below, a[:, None], 1.0).cumprod(0).tril() @ x
-
-
-def _steps(a, x, after=False):
-    c, out = torch.zeros((), dtype=x.dtype), []
-    for a_t, x_t in zip(a, x):
-        c = a_t * (c + x_t) if after else a_t * c + x_t
-        out.append(c)
-    return torch.stack(out)
-
-
-def _five_rounds(a, x):
-    for r in (1, 2, 4, 8, 16):
-        earlier_a, earlier_x = torch.cat([a.new_ones(r), a[:-r]])[: len(a)], torch.cat([x.new_zeros(r), x[:-r]])
-        a, x = a * earlier_a, a * earlier_x[: len(a)] + x
+        r = 2 * r
     return x
 
 
@@ -119,15 +90,11 @@ def _quotients(a, x):
     scan,
     outputs=("c",),
     mistakes={
-        "the decays are not joined: after a round, a step has the product of both": {
-            "join": lambda a, x, b, y: (a, a * y + x)
-        },
-        "the order is turned round: the later step's a multiplies the earlier step's x": {
-            "join": lambda a, x, b, y: (a * b, y + b * x)
-        },
+        "the decays are not joined: a step has the product of both": {"join": lambda a, x, b, y: (a, a * y + x)},
+        "the order is turned round: the later a is for the earlier x": {"join": lambda a, x, b, y: (a * b, y + b * x)},
         "nothing fades: the earlier x is multiplied by the later step's a": {"join": lambda a, x, b, y: (a * b, y + x)},
-        "there is one round only; the distance doubles until it reaches S": {"double": False},
-        "five rounds are not enough for more than 32 tokens: the distance doubles until it reaches S": _five_rounds,
+        "there is one round only; the distance doubles until it reaches S": {"most": 1},
+        "five rounds are not enough for more than 32 tokens: the distance doubles until it reaches S": {"most": 16},
         "a token's own x fades in the step in which it is written": lambda a, x: _steps(a, x, after=True),
         "dividing by a running product of decays overflows or gives 0 / 0 when they are small": _quotients,
         _A_LOOP: _steps,
@@ -149,6 +116,8 @@ def check_scan(rng, student):
 
 
 # ---------------------------------------------------------------- 5b.3
+def _column(beta):
+    return beta[:, None]
 
 
 def gated_delta(
@@ -158,17 +127,19 @@ def gated_delta(
     log_a,
     beta,
     *,
-    below=lambda T, beta: beta[:, None] * T.tril(-1),
-    right=lambda v, beta: beta[:, None] * v,
-    faded=lambda D: D,
-    read=lambda D: D,
+    looked_up=_column,
+    written=_column,
+    diagonal=-1,
+    faded=torch.clone,
+    read=torch.clone,
     sign=1,
 ):
     """C_t = a_t (I - beta_t k_t k_t^T) C_{t-1} + beta_t k_t v_t^T for all tokens at once.  -> h (S, dv)."""
     F = log_a.cumsum(0)
     D = torch.exp((F[:, None] - F[None, :]).clamp(max=0)).tril()
-    T = below(k @ k.mT * faded(D), beta)
-    u = torch.linalg.solve_triangular(torch.eye(len(k), dtype=k.dtype) + sign * T, right(v, beta), upper=False)
+    T = looked_up(beta) * (k @ k.mT * faded(D)).tril(diagonal)
+    system = torch.eye(len(k), dtype=k.dtype) + sign * T
+    u = torch.linalg.solve_triangular(system, written(beta) * v, upper=False)
     return (q @ k.mT * read(D)).tril() @ u
 
 
@@ -187,18 +158,14 @@ def _delta_by_steps(q, k, v, log_a, beta):
     gated_delta,
     outputs=("h",),
     mistakes={
-        "nothing is looked up: this is the plain sum of beta k v^T with decay": {"below": lambda T, beta: 0 * T},
+        "nothing is looked up: this is the plain sum of beta k v^T with decay": {"sign": 0},
         "the decay is missing in the system: what is looked up has faded as well": {"faded": torch.ones_like},
         "the decay is missing in the reading: h = (q k^T, decayed) u": {"read": torch.ones_like},
-        "the beta in the system is that of the token that writes, t, and not of the one that was written, s": {
-            "below": lambda T, beta: T.tril(-1) * beta
-        },
-        "beta is missing in the system: the look-up is multiplied by it, too": {"below": lambda T, beta: T.tril(-1)},
-        "beta is missing on the right: what is written is beta_t (v_t - ...)": {"right": lambda v, beta: v},
+        "the beta in the system is that of the token that writes, t, not of the other, s": {"looked_up": torch.clone},
+        "beta is missing in the system: the look-up is multiplied by it, too": {"looked_up": torch.ones_like},
+        "beta is missing on the right: what is written is beta_t (v_t - ...)": {"written": lambda beta: 1},
         "the sign is wrong: the system is (I + T) u = beta v": {"sign": -1},
-        "a token looks up what it is about to write: T has nothing on the diagonal": {
-            "below": lambda T, beta: beta[:, None] * T.tril()
-        },
+        "a token looks up what it is about to write: T has nothing on the diagonal": {"diagonal": 0},
         _A_LOOP: _delta_by_steps,
         "the values are right, but no gradient comes back": lambda *x: gated_delta(*x).detach(),
     },
@@ -219,8 +186,6 @@ def _tokens(rng, S, d, dv):
 
 
 # ---------------------------------------------------------------- 5b.4
-
-
 def mirrors(p, *, angle=lambda p: math.pi / p, length=1.0):
     """Two keys of length 1 whose reflections, one after the other, rotate by 2 pi / p."""
     second = torch.tensor([math.cos(angle(p)), math.sin(angle(p))], dtype=torch.float64)
@@ -252,8 +217,6 @@ def check_mirrors(rng):
 
 
 # ---------------------------------------------------------------- 5b.5
-
-
 def backward(q, k, v, F, C, dh, *, P=None, W=None, dq=None, dF=None, swap=False, faded=True):
     """Gradients dq, dk, dv, dF of H = (q k^T * D) v + e^F (q C), D_ts = e^(F_t - F_s) for s <= t."""
     D = torch.exp((F[:, None] - F[None, :]).tril()).tril()
@@ -275,9 +238,7 @@ def backward(q, k, v, F, C, dh, *, P=None, W=None, dq=None, dF=None, swap=False,
     atol=1e-8,
     mistakes={
         "the decay is missing in P: dh v^T is multiplied by D place by place": {"P": lambda P, D: P.tril()},
-        "the mask is missing in P: a token gets gradient from before it was written": {
-            "P": lambda P, D: P * (D + torch.ones_like(D).triu(1))
-        },
+        "the mask is missing in P: only later tokens read": {"P": lambda P, D: P * (D + torch.ones_like(D).triu(1))},
         "dq lacks what came through the memory": {"dq": lambda inside, through: inside},
         "dq: what came through the memory has faded by e^F": {"faded": False},
         "dk: P is transposed, for a key is read by later tokens": {"swap": True},

@@ -3,13 +3,12 @@
 import torch
 import torch.nn.functional as F
 
-from vil_lite.traversal import DIRECTIONS, traverse
+from vil_lite.traversal import DIRECTIONS, restore, traverse
 
 from ._base import exercise
 
+
 # ---------------------------------------------------------------- 6.1
-
-
 def patchify(image, P, *, axes=(0, 2, 4, 1, 3, 5)):
     """Image (B, channels, height, width) -> (B, S, channels * P * P), patches row by row.
 
@@ -20,25 +19,19 @@ def patchify(image, P, *, axes=(0, 2, 4, 1, 3, 5)):
     return cut.reshape(B, -1, channels * P * P)
 
 
-def _grid(image, P):
-    return image.shape[2] // P, image.shape[3] // P
-
-
 @exercise(
     "6.1",
     "an image cut into patches",
     patchify,
     mistakes={
-        "reshape alone does not cut squares: split height into (H, P) and width into (W, P), then move the axes": lambda x, P: (
-            x.reshape(len(x), _grid(x, P)[0] * _grid(x, P)[1], -1)
-        ),
+        "reshape alone cuts no squares: split into (H, P), (W, P) first": lambda x, P: x.reshape(patchify(x, P).shape),
         "the patches come column by column; row by row is wanted": {"axes": (0, 4, 2, 1, 3, 5)},
         "inside a patch the channels come last; the order is channel, row, column": {"axes": (0, 2, 4, 3, 5, 1)},
         "inside a patch rows and columns are exchanged": {"axes": (0, 2, 4, 1, 5, 3)},
         "height was split into (P, H) and width into (P, W): neighbouring pixels end in different patches": lambda x, P: (
             x.unflatten(3, (P, -1)).unflatten(2, (P, -1)).permute(0, 3, 5, 1, 2, 4).flatten(3).flatten(1, 2)
         ),
-        "H and W are still two axes: join them to S": lambda x, P: patchify(x, P).unflatten(1, _grid(x, P)),
+        "H and W are two axes still: join them to S": lambda x, P: patchify(x, P).unflatten(1, (-1, x.shape[3] // P)),
         "S and the features are exchanged, as a convolution leaves them": lambda x, P: patchify(x, P).mT,
     },
 )
@@ -49,21 +42,10 @@ def check_patchify(rng):
 
 
 # ---------------------------------------------------------------- 6.2
-
-
-def grid_of(
-    height,
-    width,
-    P,
-    stride,
-    *,
-    left_over=lambda size, P, stride: (size - P) % stride,
-    least=lambda P: P,
-    asked=slice(None),
-):
+def grid_of(height, width, P, stride, *, rest=lambda size, P, stride: (size - P) % stride, least=1, asked=slice(None)):
     """(H, W), how many patches of side P fit at this stride; ValueError where pixels would be left over."""
     for size in (height, width)[asked]:
-        if size < least(P) or left_over(size, P, stride):
+        if size < least * P or rest(size, P, stride):
             raise ValueError(f"{size} pixels do not divide into patches of {P} at stride {stride}")
     return (height - P) // stride + 1, (width - P) // stride + 1
 
@@ -99,26 +81,16 @@ def _each(count):
     rtol=0,
     atol=0,
     mistakes={
-        "the stride is ignored: this counts patches that do not overlap": _each(lambda size, P, stride: size // P),
-        "this is size // stride; the last patch must still fit into the image": _each(
-            lambda size, P, stride: size // stride
-        ),
-        "one too few in each direction: the first patch stands at pixel 0, before any step": _each(
-            lambda size, P, stride: (size - P) // stride
-        ),
+        "the stride is ignored: this counts patches that do not overlap": _each(lambda n, P, s: n // P),
+        "this is size // stride; the last patch must still fit into the image": _each(lambda n, P, s: n // s),
+        "one too few on each side: the first patch stands at pixel 0": _each(lambda n, P, s: (n - P) // s),
         "rows and columns are exchanged: (H, W) is wanted": lambda *a: grid_of(*a)[::-1],
         "this is the number of tokens; (H, W) is wanted": lambda *a: grid_of(*a)[0] * grid_of(*a)[1],
-        "pixels that belong to no patch are not refused: raise ValueError": {"left_over": lambda *a: False},
-        "an image smaller than a patch is not refused: raise ValueError": {"least": lambda P: 1},
-        "nothing is refused: raise ValueError where pixels are left over or the image is smaller than a patch": {
-            "asked": slice(0)
-        },
-        "the first patch takes P pixels, the others `stride` each: what may not be left over is (size - P) % stride": {
-            "left_over": lambda size, P, stride: size % stride
-        },
-        "patches overlap: what may not be left over is (size - P) % stride, not size % P": {
-            "left_over": lambda size, P, stride: size % P
-        },
+        "pixels that belong to no patch are not refused: raise ValueError": {"rest": lambda n, P, s: 0},
+        "an image smaller than a patch is not refused: raise ValueError": {"least": 0},
+        "nothing is refused: raise ValueError for pixels left over, or fewer than a patch has": {"asked": slice(0)},
+        "not to be left over is (size - P) % stride; the first patch takes P": {"rest": lambda n, P, s: n % s},
+        "patches overlap: not to be left over is (size - P) % stride, not size % P": {"rest": lambda n, P, s: n % P},
         "only the height is looked at; pixels of the width can be left over, too": {"asked": slice(0, 1)},
         "only the width is looked at; pixels of the height can be left over, too": {"asked": slice(1, 2)},
     },
@@ -138,8 +110,6 @@ def check_grid_of(rng):
 
 
 # ---------------------------------------------------------------- 6.3
-
-
 def resize(embed, grid, **options):
     """Embed (1, H, W, dim) -> (1, *grid, dim), bicubic."""
     options = {"mode": "bicubic", **options}
@@ -167,9 +137,7 @@ def _unmoved(embed, grid):
         "`antialias=True` is set: it changes the values; leave it out": {"antialias": True},
         "the positions are resized as a line: the grid has two directions, keep both": _as_a_line,
         "features were mixed with places: a reshape never moves an axis, permute does": _unmoved,
-        "the features still stand before the grid: move them back to the end": lambda e, g: resize(e, g).permute(
-            0, 3, 1, 2
-        ),
+        "the features still stand before the grid: move them to the end": lambda e, g: resize(e, g).permute(0, 3, 1, 2),
         "the grid is (W, H): rows and columns are exchanged": lambda e, g: resize(e, g[::-1]),
         "the positions are cut off or repeated, not resized": lambda e, g: e.repeat(1, 2, 2, 1)[:, : g[0], : g[1]],
     },
@@ -181,24 +149,14 @@ def check_resize(rng):
 
 
 # ---------------------------------------------------------------- 6.4
+def _rows_reversed(tokens, grid, direction):
+    by_rows = tokens.unflatten(1, grid).flip(1).flatten(1, 2) if direction.endswith("reversed") else tokens
+    return restore(by_rows, grid, direction)
 
 
-def _transpose(tokens, grid):
-    return tokens.unflatten(1, grid).transpose(1, 2).flatten(1, 2)
-
-
-def restore(
-    tokens,
-    grid,
-    direction,
-    *,
-    flip=lambda tokens, grid: tokens.flip(1),
-    turn=lambda tokens, grid: _transpose(tokens, grid[::-1]),
-    turned=lambda direction: direction.startswith("column"),
-):
-    """Tokens (B, S, dim) in the order of `direction` -> row by row."""
-    tokens = flip(tokens, grid) if direction.endswith("reversed") else tokens
-    return turn(tokens, grid) if turned(direction) else tokens
+def _features_reversed(tokens, grid, direction):
+    there = restore(tokens, grid, direction.removesuffix("_reversed"))
+    return there.flip(-1) if direction.endswith("reversed") else there
 
 
 @exercise(
@@ -209,16 +167,12 @@ def restore(
     cases=8,
     mistakes={
         "nothing is put back": lambda tokens, grid, direction: tokens,
-        "this is traverse once more: read by columns, the tokens are a grid of W × H, not of H × W": {
-            "turn": _transpose
-        },
-        "the columns are not turned back into rows": {"turned": lambda direction: False},
-        "the reversal is not undone": {"flip": lambda tokens, grid: tokens},
-        "each row is reversed by itself; the whole sequence is read backwards": {
-            "flip": lambda tokens, grid: tokens.unflatten(1, grid).flip(2).flatten(1, 2)
-        },
-        "row orders are transposed too: only column orders need it": {"turned": lambda direction: True},
-        "the features are reversed; the tokens are axis 1": {"flip": lambda tokens, grid: tokens.flip(-1)},
+        "this is traverse once more: read by columns, the tokens are a grid of W × H, not of H × W": traverse,
+        "the columns are not turned back into rows": lambda x, grid, d: x.flip(1) if d.endswith("reversed") else x,
+        "the reversal is not undone": lambda x, grid, d: restore(x, grid, d.removesuffix("_reversed")),
+        "each row is reversed by itself; the whole sequence is read backwards": _rows_reversed,
+        "only column orders have to be transposed": lambda x, grid, d: restore(x, grid, d.replace("row", "column")),
+        "the features are reversed; the tokens are axis 1": _features_reversed,
     },
 )
 def check_restore(rng):
@@ -229,8 +183,6 @@ def check_restore(rng):
 
 
 # ---------------------------------------------------------------- 6.5
-
-
 def order(grid, direction):
     """Token numbers in the order in which `direction` visits them: (S,)."""
     return traverse(torch.arange(grid[0] * grid[1])[None, :, None], grid, direction).flatten()
@@ -259,24 +211,14 @@ def reach(directions, grid, *, join=_compose, place=lambda visited: visited.args
     reach,
     mistakes={
         "rows and columns of the result are exchanged: [t, s], and t sees s": lambda d, g: reach(d, g).T,
-        "a token does not see itself: the block keeps what it has, so s = t counts": lambda d, g: (
-            reach(d, g) & ~torch.eye(g[0] * g[1], dtype=torch.bool)
-        ),
-        "this joins what each block sees by itself; block 2 reads what block 1 wrote, so the steps combine": {
-            "join": torch.logical_or
-        },
-        "only what every block sees by itself is kept; seeing once is enough, the residual keeps it": {
-            "join": torch.logical_and
-        },
-        "the blocks are combined in the wrong order: the last block's mask stands on the left": {
-            "join": lambda mask, seen: _compose(seen, mask)
-        },
+        "a token does not see itself: its residual keeps it, s = t counts": lambda *x: reach(*x).fill_diagonal_(False),
+        "this joins what each block sees by itself; block 2 reads what block 1 wrote": {"join": torch.logical_or},
+        "only what every block sees by itself is kept; seeing once is enough": {"join": torch.logical_and},
+        "combined in the wrong order: the last block's mask stands on the left": {"join": lambda m, s: _compose(s, m)},
         "only the last block counts here": {"join": lambda mask, seen: mask},
         "only the first block counts here": {"join": lambda mask, seen: seen},
         "only the first two blocks count here": lambda d, g: reach(d[:2], g),
-        "`order` lists which token is visited n-th; wanted is when token t is visited: argsort turns one into the other": {
-            "place": lambda visited: visited
-        },
+        "`order` lists who is visited n-th; when t is visited is order.argsort()": {"place": lambda visited: visited},
     },
 )
 def check_reach(rng):
@@ -293,8 +235,6 @@ def check_reach(rng):
 
 
 # ---------------------------------------------------------------- 6.6
-
-
 def influence(model, tokens, t, *, scalar=lambda y, t: y[0, t].square().sum(), size=lambda g: g.norm(dim=-1)):
     """(S,), the size of the gradient of |output t|² with respect to each input token; tokens (1, S, dim)."""
     with torch.enable_grad():
@@ -308,19 +248,11 @@ def influence(model, tokens, t, *, scalar=lambda y, t: y[0, t].square().sum(), s
     influence,
     mistakes={
         "all outputs are summed; only output t is wanted": {"scalar": lambda y, t: y.square().sum()},
-        "this is the gradient of the plain sum of output t; take the sum of its squares": {
-            "scalar": lambda y, t: y[0, t].sum()
-        },
+        "this is the gradient of the sum of output t; take that of squares": {"scalar": lambda y, t: y[0, t].sum()},
         "this is the gradient of the length of output t; its square is wanted": {"scalar": lambda y, t: y[0, t].norm()},
-        "this is the gradient of the mean of squares; their sum is wanted": {
-            "scalar": lambda y, t: y[0, t].square().mean()
-        },
-        "one number for each feature; the norm goes over the features (the last axis), one number for each token": {
-            "size": lambda g: g.norm(dim=0)
-        },
-        "the features of the gradient are added with their signs, so they cancel; take the norm": {
-            "size": lambda g: g.sum(-1)
-        },
+        "this is the gradient of the mean of squares; add them": {"scalar": lambda y, t: y[0, t].square().mean()},
+        "one number for each feature; the norm goes over them, the last axis": {"size": lambda g: g.norm(dim=0)},
+        "the features are added with their signs, so they cancel; take the norm": {"size": lambda g: g.sum(-1)},
         "this is the sum of absolute values; take the norm": {"size": lambda g: g.abs().sum(-1)},
         "this is the square of the norm; take the root": {"size": lambda g: g.square().sum(-1)},
         "this is the gradient itself; its norm over the features is wanted": {"size": lambda g: g},

@@ -17,9 +17,8 @@ DESIGNS = (
     "quaddirectional_shared",
 )
 
+
 # ---------------------------------------------------------------- 8.1
-
-
 def plan(design, depth, *, ways=DIRECTIONS, which=lambda j, count, depth: j % count, alternates="alternating"):
     """The directions of each block, a list of `depth` lists."""
     ways = list(ways[: 4 if "quad" in design else 2 if "bi" in design else 1])
@@ -37,23 +36,13 @@ def _in_words(function, design, depth):
     through=_in_words,
     cases=7,
     mistakes={
-        "an alternating design has one direction in each block, and the next one in the next block": {
-            "alternates": "never"
-        },
-        "the directions change from block to block, not from one part of the depth to the next": {
-            "which": lambda j, count, depth: j * count // depth
-        },
+        "an alternating design has one direction in a block, and the next in the next": {"alternates": "never"},
+        "the directions change from block to block": {"which": lambda j, count, depth: j * count // depth},
         "block 0 reads `row`, forwards": lambda design, depth: plan(design, depth + 1)[1:],
-        "block 4 begins again with the first direction; nothing is left out after the last one": {
-            "which": lambda j, count, depth: min(j, count - 1)
-        },
-        "sharing weights does not change what is read: the directions are those of the design without `_shared`": lambda design, depth: [
-            block[:1] if "shared" in design else block for block in plan(design, depth)
-        ],
-        "the second direction is `row_reversed`; columns come third and fourth": {
-            "ways": (DIRECTIONS[0], DIRECTIONS[2], DIRECTIONS[1], DIRECTIONS[3])
-        },
-        "quad-directional has all four directions": lambda design, depth: plan(design.replace("quad", "bi"), depth),
+        "block 4 begins again with the first direction": {"which": lambda j, count, depth: min(j, count - 1)},
+        "sharing weights does not change the directions": lambda name, n: plan("uni" if "shared" in name else name, n),
+        "the second direction is `row_reversed`; columns come after it": {"ways": DIRECTIONS[::2] + DIRECTIONS[1::2]},
+        "quad-directional has all four directions": lambda design, n: plan(design.replace("quad", "bi"), n),
     },
 )
 def check_plan(rng):
@@ -61,8 +50,6 @@ def check_plan(rng):
 
 
 # ---------------------------------------------------------------- 8.2
-
-
 def several_paths(
     x_m,
     z,
@@ -75,10 +62,10 @@ def several_paths(
     gate=F.silu,
 ):
     """x_m, z (B, S, E), paths: functions (B, S, E) -> same, orders: index tensors (S,) -> (B, S, E)."""
-    y = 0
-    for j, order in enumerate(orders):
-        y = y + back(path(paths, j)(there(x_m, order)), order)
-    return y * gate(z)
+    return sum(back(path(paths, j)(there(x_m, order)), order) for j, order in enumerate(orders)) * gate(z)
+
+
+_UNMOVED = {"there": lambda x, order: x}
 
 
 @exercise(
@@ -87,25 +74,16 @@ def several_paths(
     several_paths,
     cases=6,
     mistakes={
-        "the outputs are averaged; the design sums them": lambda x, z, p, o: several_paths(x, z, p, o) / len(o),
+        "the outputs are averaged; the design sums them": lambda *x: several_paths(*x) / len(x[3]),
         "the outputs are not put back in place before they are summed": {"back": lambda h, order: h},
-        "indexing with `order` again is not the way back; use its inverse, order.argsort()": {
-            "back": lambda h, order: h[:, order]
-        },
-        "all paths read the tokens as they come: index x_m with each order": {
-            "there": lambda x, order: x,
-            "back": lambda h, order: h,
-        },
-        "x_m is not put into the order that is undone afterwards": {"there": lambda x, order: x},
-        "with one set of weights there are still several orders: take paths[j % len(paths)]": lambda x, z, p, o: (
-            several_paths(x, z, p, o[: len(p)])
-        ),
+        "indexing with `order` again is not the way back; order.argsort() is": {"back": lambda h, order: h[:, order]},
+        "all paths read the tokens as they come: index x_m with each order": {**_UNMOVED, "back": lambda h, order: h},
+        "x_m is not put into the order that is undone afterwards": _UNMOVED,
+        "one set of weights, still several orders": lambda x_m, z, p, o: several_paths(x_m, z, p, o[: len(p)]),
         "the gate is missing: multiply the sum by SiLU(z)": {"gate": torch.ones_like},
         "the gate is z itself; it goes through a SiLU": {"gate": lambda z: z},
         "the gate is a sigmoid; it is a SiLU": {"gate": torch.sigmoid},
-        "all orders use the first path's weights; each has its own where there are several": {
-            "path": lambda paths, j: paths[0]
-        },
+        "all orders use the first path's weights; each has its own": {"path": lambda paths, j: paths[0]},
     },
 )
 def check_several_paths(rng):
@@ -123,11 +101,13 @@ def _causal(weight):
 
 
 # ---------------------------------------------------------------- 8.3
+def encoder_parameters(dim, depth, paths, shared, *, once=(6, 1), each=(0, 86, 8)):
+    """Parameters of `depth` version 1 blocks of width dim with this many paths each.
 
-
-def encoder_parameters(dim, depth, paths, shared, *, once=lambda d: 6 * d**2 + d, each=lambda d: 86 * d + 8):
-    """Parameters of `depth` version 1 blocks of width dim with this many paths each."""
-    return depth * (once(dim) + (1 if shared else paths) * each(dim))
+    once, each: what a block has once and for each path, as factors of dim², dim and 1.
+    """
+    block = once[0] * dim**2 + once[1] * dim
+    return depth * (block + (1 if shared else paths) * (each[0] * dim**2 + each[1] * dim + each[2]))
 
 
 @exercise(
@@ -138,29 +118,15 @@ def encoder_parameters(dim, depth, paths, shared, *, once=lambda d: 6 * d**2 + d
     rtol=1e-12,
     atol=0,
     mistakes={
-        "`shared` is ignored: shared paths are counted once": lambda d, n, p, s: encoder_parameters(d, n, p, False),
-        "the number of paths is ignored: each has a convolution, q, k, v, gates, norm and skip of its own": lambda d, n, p, s: (
-            encoder_parameters(d, n, p, True)
-        ),
+        "`shared` is ignored: shared paths count once": lambda d, n, p, s: encoder_parameters(d, n, p, False),
+        "the number of paths is ignored": lambda d, n, p, s: encoder_parameters(d, n, p, True),
         "`shared` is the wrong way round": lambda d, n, p, s: encoder_parameters(d, n, p, not s),
         "the depth is missing: this is one block": lambda d, n, p, s: encoder_parameters(d, 1, p, s),
-        "the two projections are counted once per path; all paths share them": {
-            "once": lambda d: d,
-            "each": lambda d: 6 * d**2 + 86 * d + 8,
-        },
-        "the whole block is counted once per path; norm and projections are shared by all paths": {
-            "once": lambda d: 0,
-            "each": lambda d: 6 * d**2 + 87 * d + 8,
-        },
-        "one path too many: the block of chapter 7 has one already": lambda d, n, p, s: (
-            encoder_parameters(d, n, p + 1, s) + (s and n * (86 * d + 8))
-        ),
-        "the norm of a block (d) is counted once per path; all paths read the same normalised tokens": {
-            "once": lambda d: 6 * d**2,
-            "each": lambda d: 87 * d + 8,
-        },
-        "the norm of the block is missing: d": {"once": lambda d: 6 * d**2},
-        "the biases of the gates are missing: 8 for each path": {"each": lambda d: 86 * d},
+        "the two projections are counted once per path; all paths share them": {"once": (0, 1), "each": (6, 86, 8)},
+        "the whole block is counted once per path; all share norm and projection": {"once": (0, 0), "each": (6, 87, 8)},
+        "the norm of a block (d) is counted once per path; all paths share it": {"once": (6, 0), "each": (0, 87, 8)},
+        "the norm of the block is missing: d": {"once": (6, 0)},
+        "the biases of the gates are missing: 8 for each path": {"each": (0, 86, 0)},
     },
 )
 def check_encoder_parameters(rng):
@@ -169,8 +135,6 @@ def check_encoder_parameters(rng):
 
 
 # ---------------------------------------------------------------- 8.4
-
-
 def path_flops(dim, S, *, linear=90, square=4):
     """Multiply-adds of one path of a version 1 block of width dim on S tokens, S x S products in full."""
     return linear * dim * S + square * dim * S**2
@@ -183,24 +147,15 @@ def path_flops(dim, S, *, linear=90, square=4):
     rtol=1e-12,
     atol=0,
     mistakes={
-        "half of the S × S products is missing: there are two (queries with keys, decays with values), each in full": {
-            "square": 2
-        },
+        "half of the S × S products is missing: queries with keys, decays with values, in full": {"square": 2},
         "a quarter of the S × S products: there are two, in full, and both have the inner width 2d": {"square": 1},
         "the heads are counted twice: four heads of width E/4 together are one product of width E": {"square": 16},
-        "the products have width E = 2d, not d, in the convolution, q, k, v, gates and norm too": {
-            "linear": 45,
-            "square": 2,
-        },
-        "the projections up and down are counted; they belong to the block and not to a path": lambda d, S: (
-            path_flops(d, S) + 6 * d**2 * S
-        ),
+        "the products have width E = 2d, not d, outside of the S × S part, too": {"linear": 45, "square": 2},
+        "the projections belong to the block, not to a path": lambda d, S: path_flops(d, S) + 6 * d**2 * S,
         "the S × S products are missing: they are the larger part": {"square": 0},
         "the norm is missing: 5 for each of the 2d numbers of a token": {"linear": 80},
         "the gates are missing: two of them, four heads each, over 3E features": {"linear": 42},
-        "24 dS are missing: q, k and v together (4 multiply-adds for each of 3 · 2d features), or one of the two gates": {
-            "linear": 66
-        },
+        "24 dS are missing: q, k and v (4 for each of 3 · 2d features), or one of the gates": {"linear": 66},
         "the convolution is missing: 4 taps for each of 2d features": {"linear": 82},
         "this is one token; multiply by S": lambda d, S: 90 * d + 4 * d * S,
     },
@@ -210,16 +165,14 @@ def check_path_flops(rng):
 
 
 # ---------------------------------------------------------------- 8.5
-
-
-def sees(blocks, token, *, order=reversed, itself=True, paths=slice(None), start=lambda seen, wider: seen):
+def sees(blocks, token, *, order=reversed, read=torch.clone, itself=True, paths=slice(None), fresh=True):
     """Which tokens can the output at `token` depend on?  blocks: one list of orders (S,) each -> (S,) bool."""
     seen = torch.zeros(len(blocks[0][0]), dtype=torch.bool)
     seen[token] = True
     for orders in order(blocks):
         wider = seen.clone()
-        for visited in orders[paths]:
-            last = int(start(seen, wider)[visited].nonzero().max())  # the latest seen token has read all before it
+        for visited in map(read, orders[paths]):
+            last = int((seen if fresh else wider)[visited].nonzero().max())  # the latest has read all before it
             wider[visited[: last + itself]] = True
         wider[token] &= itself
         seen = wider if wider.any() else seen
@@ -232,20 +185,14 @@ def sees(blocks, token, *, order=reversed, itself=True, paths=slice(None), start
     sees,
     cases=4,
     mistakes={
-        "the blocks are walked from first to last; the output hangs on the last block, so begin there": {"order": iter},
+        "the blocks are walked from first to last; the output hangs on the last one": {"order": iter},
         "only the last block is looked at": {"order": lambda blocks: blocks[-1:]},
         "only the first block is looked at": {"order": lambda blocks: blocks[:1]},
         "a token always sees itself": {"itself": False},
         "only the first path of each block is followed": {"paths": slice(1)},
-        "a path sees what another path of the same block has just added: all of them start from the same `seen`": {
-            "start": lambda seen, wider: wider
-        },
-        "`order` is a list of tokens; a token's place in it is order.argsort()[token]": lambda blocks, token: sees(
-            [[order.argsort() for order in orders] for orders in blocks], token
-        ),
-        "this is what a token is seen by: a causal path reads what comes before": lambda blocks, token: sees(
-            [[order.flip(0) for order in orders] for orders in blocks], token
-        ),
+        "a path sees what another path of the same block has just added": {"fresh": False},
+        "`order` lists tokens; the place of one is order.argsort()[token]": {"read": torch.argsort},
+        "this is what a token is seen by: a causal path reads what comes before": {"read": lambda order: order.flip(0)},
     },
 )
 def check_sees(rng):

@@ -7,9 +7,8 @@ from ._base import exercise
 
 NAMES = ("avg", "middle_patch", "bilateral_avg", "bilateral_concat")
 
+
 # ---------------------------------------------------------------- 9.1
-
-
 def pool(tokens, name, **instead):
     """Tokens (B, S, dim) -> one vector (B, dim), or (B, 2 dim) for "bilateral_concat".  instead: another rule for a name."""
     first, middle, last = tokens[:, 0], tokens[:, tokens.shape[1] // 2], tokens[:, -1]
@@ -30,21 +29,13 @@ def pool(tokens, name, **instead):
         "the mean is taken over the features; it is over the tokens, axis 1": {"avg": lambda x: x.mean(-1)},
         "the mean is taken over the images of the batch; it is over the tokens, axis 1": {"avg": lambda x: x.mean(0)},
         "the axis of the tokens is still there; the result has two axes": lambda x, name: pool(x, name)[:, None],
-        "the middle is token S // 2, counted from 0": {"middle_patch": lambda x: x[:, (x.shape[1] - 1) // 2]},
-        "the middle is token S // 2, counted from 0; this is the one before": {
-            "middle_patch": lambda x: x[:, x.shape[1] // 2 - 1]
-        },
+        "the middle is token S // 2 from 0": {"middle_patch": lambda x: x[:, (x.shape[1] - 1) // 2]},
+        "this is the token before the middle, S // 2 from 0": {"middle_patch": lambda x: x[:, x.shape[1] // 2 - 1]},
         "bilateral AVG is the mean of both ends, not their sum": {"bilateral_avg": lambda x: x[:, 0] + x[:, -1]},
         "bilateral AVG takes the first and the last token, not all of them": {"bilateral_avg": lambda x: x.mean(1)},
-        "first and last are exchanged: the first token comes first": {
-            "bilateral_concat": lambda x: torch.cat([x[:, -1], x[:, 0]], -1)
-        },
-        "the ends are stacked as images: join them along the last axis": {
-            "bilateral_concat": lambda x: torch.cat([x[:, 0], x[:, -1]])
-        },
-        "the ends still stand on an axis of their own: (B, 2, dim); (B, 2 dim) is wanted": {
-            "bilateral_concat": lambda x: torch.stack([x[:, 0], x[:, -1]], 1)
-        },
+        "first and last are exchanged": {"bilateral_concat": lambda x: torch.cat([x[:, -1], x[:, 0]], -1)},
+        "the ends are stacked as images": {"bilateral_concat": lambda x: torch.cat([x[:, 0], x[:, -1]])},
+        "the ends stand on an axis of their own": {"bilateral_concat": lambda x: x[:, [0, -1]]},
     },
 )
 def check_pool(rng):
@@ -55,12 +46,10 @@ def check_pool(rng):
 
 
 # ---------------------------------------------------------------- 9.2
-
-
-def with_cls(tokens, cls, *, before=lambda S: S // 2, after=lambda S: S // 2):
+def with_cls(tokens, cls, *, before=lambda S: S // 2, lost=0):
     """Tokens (B, S, dim), cls (dim,) -> (B, S + 1, dim) with cls in place S // 2."""
-    S = tokens.shape[1]
-    return torch.cat((tokens[:, : before(S)], cls.repeat(len(tokens), 1, 1), tokens[:, after(S) :]), 1)
+    n = before(tokens.shape[1])
+    return torch.cat((tokens[:, :n], cls.repeat(len(tokens), 1, 1), tokens[:, n + lost :]), 1)
 
 
 @exercise(
@@ -68,22 +57,13 @@ def with_cls(tokens, cls, *, before=lambda S: S // 2, after=lambda S: S // 2):
     "a [CLS] token in the middle",
     with_cls,
     mistakes={
-        "the token stands in front; S // 2 patches come before it": {"before": lambda S: 0, "after": lambda S: 0},
-        "the token stands at the end; S // 2 patches come before it": {"before": lambda S: S, "after": lambda S: S},
-        "one patch too many before the token: S // 2 of them": {
-            "before": lambda S: S // 2 + 1,
-            "after": lambda S: S // 2 + 1,
-        },
-        "rounded up: S // 2 patches come before it": {
-            "before": lambda S: (S + 1) // 2,
-            "after": lambda S: (S + 1) // 2,
-        },
-        "one patch too few before the token: S // 2 of them": {
-            "before": lambda S: S // 2 - 1,
-            "after": lambda S: S // 2 - 1,
-        },
-        "the middle patch is overwritten; the token is inserted, and no patch is lost": {"after": lambda S: S // 2 + 1},
-        "a patch stands twice: the second part starts where the first one ended": {"after": lambda S: S // 2 - 1},
+        "the token stands in front; S // 2 patches come before it": {"before": lambda S: 0},
+        "the token stands at the end; S // 2 patches come before it": {"before": lambda S: S},
+        "one patch too many before the token: S // 2 of them": {"before": lambda S: S // 2 + 1},
+        "rounded up: S // 2 patches come before it": {"before": lambda S: (S + 1) // 2},
+        "one patch too few before the token: S // 2 of them": {"before": lambda S: S // 2 - 1},
+        "the middle patch is overwritten; the token is inserted, and no patch is lost": {"lost": 1},
+        "a patch stands twice: the second part starts where the first one ended": {"lost": -1},
         "the token is added to the patches; it stands between them": lambda x, c: x + c,
     },
 )
@@ -93,8 +73,6 @@ def check_with_cls(rng):
 
 
 # ---------------------------------------------------------------- 9.3
-
-
 def middle_of(H, W):
     """(row, column) of token S // 2 on a grid of H rows and W columns."""
     return divmod(H * W // 2, W)
@@ -124,13 +102,13 @@ def check_middle_of(rng):
 
 
 # ---------------------------------------------------------------- 9.4
+def tail_parameters(name, dim, classes, *, widths=(2, 2), biases=(1, 1), norm=1, learned=("middle_cls",)):
+    """Parameters of the norm of the pooled vector, the head and the [CLS] token, if any.
 
-
-def tail_parameters(name, dim, classes, *, off=lambda name, d, width, classes: 0):
-    """Parameters of the norm of the pooled vector, the head and the [CLS] token, if any."""
-    width = dim * (2 if name == "bilateral_concat" else 1)
-    right = 2 * width + width * classes + classes + (dim if name == "middle_cls" else 0)
-    return right + off(name, dim, width, classes)
+    widths, biases: of norm and head, the widths for bilateral_concat.
+    """
+    inner, width = (dim * (wide if name == "bilateral_concat" else 1) for wide in widths)
+    return norm * inner * (1 + biases[0]) + (width + biases[1]) * classes + dim * (name in learned)
 
 
 @exercise(
@@ -141,21 +119,13 @@ def tail_parameters(name, dim, classes, *, off=lambda name, d, width, classes: 0
     rtol=1e-12,
     atol=0,
     mistakes={
-        "concat gives the head 2 d inputs, and the norm too": lambda name, d, classes: tail_parameters(
-            "avg" if name == "bilateral_concat" else name, d, classes
-        ),
-        "the norm of the concatenated vector has 2 d features as well": {
-            "off": lambda name, d, width, classes: -2 * d if width > d else 0
-        },
-        "the learned token is missing: d parameters": {
-            "off": lambda name, d, width, classes: -d if name == "middle_cls" else 0
-        },
-        "the bias of the head is missing: one for each class": {"off": lambda name, d, width, classes: -classes},
-        "the bias of the norm is missing": {"off": lambda name, d, width, classes: -width},
-        "the norm is missing: weight and bias": {"off": lambda name, d, width, classes: -2 * width},
-        "only middle_cls has a learned token": {
-            "off": lambda name, d, width, classes: d if name != "middle_cls" else 0
-        },
+        "concat gives the head 2 d inputs, and the norm too": {"widths": (1, 1)},
+        "the norm of the concatenated vector has 2 d features as well": {"widths": (1, 2)},
+        "the learned token is missing: d parameters": {"learned": ()},
+        "the bias of the head is missing: one for each class": {"biases": (1, 0)},
+        "the bias of the norm is missing": {"biases": (0, 1)},
+        "the norm is missing: weight and bias": {"norm": 0},
+        "only middle_cls has a learned token": {"learned": (*NAMES, "middle_cls")},
     },
 )
 def check_tail_parameters(rng):
@@ -165,11 +135,9 @@ def check_tail_parameters(rng):
 
 
 # ---------------------------------------------------------------- 9.5
-
-
-def paired(a, b, *, error=lambda a, b: (a - b).std(ddof=1) / len(a) ** 0.5):
+def paired(a, b, *, spread=lambda a, b: (a - b).std(ddof=1), root=0.5):
     """Mean of a - b over the seeds, and its standard error."""
-    return float((a - b).mean()), float(error(a, b))
+    return float((a - b).mean()), float(spread(a, b) / len(a) ** root)
 
 
 @exercise(
@@ -178,18 +146,12 @@ def paired(a, b, *, error=lambda a, b: (a - b).std(ddof=1) / len(a) ** 0.5):
     paired,
     mistakes={
         "the sign is wrong: a - b": lambda a, b: paired(b, a),
-        "the standard deviation divides by n - 1: ddof=1": {"error": lambda a, b: (a - b).std() / len(a) ** 0.5},
-        "this is the standard deviation of one difference; that of their mean is smaller by the root of n": {
-            "error": lambda a, b: (a - b).std(ddof=1)
-        },
-        "divide by the root of n, not by n": {"error": lambda a, b: (a - b).std(ddof=1) / len(a)},
-        "the pairs are torn apart: take the standard deviation of the differences, not those of a and b": {
-            "error": lambda a, b: ((a.var(ddof=1) + b.var(ddof=1)) / len(a)) ** 0.5
-        },
-        "this is the difference of two standard errors; take the standard error of the differences": {
-            "error": lambda a, b: (a.std(ddof=1) - b.std(ddof=1)) / len(a) ** 0.5
-        },
-        "this is the variance; take the root": {"error": lambda a, b: (a - b).var(ddof=1) / len(a)},
+        "the standard deviation divides by n - 1: ddof=1": {"spread": lambda a, b: (a - b).std()},
+        "this is the deviation of one difference; that of their mean is smaller by the root of n": {"root": 0},
+        "divide by the root of n, not by n": {"root": 1},
+        "the pairs are torn apart; they share a seed": {"spread": lambda a, b: np.hypot(a.std(ddof=1), b.std(ddof=1))},
+        "the error of a difference is no difference of errors": {"spread": lambda a, b: a.std(ddof=1) - b.std(ddof=1)},
+        "this is the variance; take the root": {"spread": lambda a, b: (a - b).var(ddof=1), "root": 1},
         "a difference may be negative: leave its sign": lambda a, b: (abs(paired(a, b)[0]), paired(a, b)[1]),
         "the order is mean, standard error": lambda a, b: paired(a, b)[::-1],
     },

@@ -6,11 +6,10 @@ import torch
 
 from vil_lite.recipes import learning_rate
 
-from ._base import attempt, exercise, expect
+from ._base import exercise
+
 
 # ---------------------------------------------------------------- 11.1
-
-
 def adamw_step(
     p,
     g,
@@ -48,18 +47,12 @@ def _decay_after(p, g, m, v, t, lr, decay):
     adamw_step,
     outputs=("p", "m", "v"),
     mistakes={
-        "m and v are used without the correction 1 - beta^t: the first steps are then far too small": {
-            "correct": lambda mean, beta, t: mean
-        },
-        "the steps count from 1: the correction is 1 - beta^t, not 1 - beta^(t + 1)": {
-            "correct": lambda mean, beta, t: mean / (1 - beta ** (t + 1))
-        },
-        "the decay is added to the gradient (that is L2 in Adam); the W of AdamW means apart from it": lambda p, g, m, v, t, lr, decay: (
-            adamw_step(p, g + decay * p, m, v, t, lr, 0.0)
-        ),
+        "m and v lack the correction 1 - beta^t: the first steps are small": {"correct": lambda mean, beta, t: mean},
+        "the steps count from 1": {"correct": lambda mean, beta, t: mean / (1 - beta ** (t + 1))},
+        "the decay is added to g (that is L2 in Adam)": lambda p, g, *x: adamw_step(p, g + x[4] * p, *x[:4], 0.0),
         "the decay is not multiplied by the learning rate": {"shrink": lambda p, lr, decay: decay * p},
         "the decay is missing": {"shrink": lambda p, lr, decay: 0},
-        "the decay pulls away from zero: its sign is wrong": {"shrink": lambda p, lr, decay: -lr * decay * p},
+        "the decay pulls away from zero": {"shrink": lambda p, lr, decay: -lr * decay * p},
         "the decay takes p after the step; it takes p before it": _decay_after,
         "the square root of v is missing": {"below": lambda v_hat: v_hat + 1e-8},
         "the 1e-8 is missing: where the gradient was always 0 this is 0 / 0": {"below": torch.sqrt},
@@ -77,8 +70,6 @@ def check_adamw_step(rng):
 
 
 # ---------------------------------------------------------------- 11.2
-
-
 def decays(name, shape):
     """Does weight decay apply to the parameter of this name and shape?"""
     return len(shape) >= 2 and not {"pos_embed", "cls_token"} & set(name.split("."))
@@ -105,28 +96,19 @@ PARAMETERS = {
     "which parameters decay",
     decays,
     cases=1,
-    through=lambda function, name, shape: bool(function(name, shape)),
+    through=lambda function, name, shape: str(bool(function(name, shape))),
     mistakes={
         "positions and tokens have several axes and are not matrices: they do not decay": lambda n, s: len(s) > 1,
         "a vector (norm, bias or skip) does not decay": lambda n, s: not n.startswith(("pos_embed", "cls_token")),
         "a matrix or a kernel decays, whatever module it stands in": lambda n, s: decays(n, s) and "proj" not in n,
     },
 )
-def check_decays(rng, student):
-    for name, shape in PARAMETERS.items():
-        right = bool(attempt(student, name, shape)) == decays(name, shape)
-        told = f" (here `{name}` {shape})"
-        if len(shape) > 1 and not decays(name, shape):
-            expect(right, "positions and tokens have several axes and are not matrices: they do not decay", told)
-        expect(right or len(shape) > 1, "a vector (norm, bias or skip) does not decay", told)
-        expect(right, "a matrix or a kernel decays, whatever module it stands in", told)
+def check_decays(rng):
     for name, shape in PARAMETERS.items():
         yield {"name": name, "shape": shape}
 
 
 # ---------------------------------------------------------------- 11.3
-
-
 def _then(after):
     """The warm-up, and another way down after it; its share of the way is from 0 to 1."""
 
@@ -155,25 +137,15 @@ def _cosine(done, lr, low):
     rtol=1e-5,
     atol=0,
     mistakes={
-        "the warm-up starts at 0, so the first step is wasted: use (step + 1) / (warmup_steps + 1)": _warm(
-            lambda s, w: s / w
-        ),
-        "the warm-up reaches lr one step early: divide by warmup_steps + 1": _warm(lambda s, w: (s + 1) / w),
+        "the warm-up starts at 0, a wasted step: (step + 1) / (warmup_steps + 1)": _warm(lambda s, w: s / w),
+        "the warm-up reaches lr a step early: divide by warmup_steps + 1": _warm(lambda s, w: (s + 1) / w),
         "there is no warm-up": lambda s, n, w, lr, low: learning_rate(max(s, w), n, w, lr, low),
-        "the cosine must begin where the warm-up ends: count steps from warmup_steps on": _then(
-            lambda s, n, w, lr, low: _cosine(s / n, lr, low)
-        ),
-        "the cosine ends one step early: divide by steps - warmup_steps": _then(
-            lambda s, n, w, lr, low: _cosine((s - w) / (n - w - 1), lr, low)
-        ),
-        "the cosine goes down to 0, not to min_lr": lambda s, n, w, lr, low: learning_rate(s, n, w, lr, 0.0),
-        "min_lr is added on top: the cosine falls from lr to min_lr, so its height is lr - min_lr": _then(
-            lambda s, n, w, lr, low: low + _cosine((s - w) / (n - w), lr, 0.0)
-        ),
+        "the cosine must begin where the warm-up ends": _then(lambda s, n, w, lr, low: _cosine(s / n, lr, low)),
+        "the cosine ends one step early": _then(lambda s, n, w, lr, low: _cosine((s - w) / (n - w - 1), lr, low)),
+        "the cosine goes down to 0, not to min_lr": lambda s, n, w, lr, low: learning_rate(s, n, w, lr, 0),
+        "min_lr is added on top of it": _then(lambda s, n, w, lr, low: low + _cosine((s - w) / (n - w), lr, 0)),
         "after the warm-up the rate stays constant: the cosine is missing": _then(lambda s, n, w, lr, low: lr),
-        "this falls in a straight line; half a cosine is wanted": _then(
-            lambda s, n, w, lr, low: lr + (low - lr) * (s - w) / (n - w)
-        ),
+        "a straight line; half a cosine is wanted": _then(lambda s, n, w, lr, low: lr + (low - lr) * (s - w) / (n - w)),
     },
 )
 def check_schedule(rng):
@@ -183,8 +155,6 @@ def check_schedule(rng):
 
 
 # ---------------------------------------------------------------- 11.4
-
-
 def clip(
     gradients,
     largest,
@@ -204,21 +174,13 @@ def clip(
     outputs=("gradient 1", "gradient 2"),
     mistakes={
         "a small gradient is made larger: clipping only shortens": {"factor": lambda largest, norm: largest / norm},
-        "each tensor is clipped by itself, which turns the direction; all share one norm": lambda gradients, largest: [
-            clip([g], largest)[0] for g in gradients
-        ],
-        "single values are cut off, which turns the direction; scale all by one factor": lambda gradients, largest: [
-            g.clamp(-largest, largest) for g in gradients
-        ],
+        "each tensor is clipped by itself; all share one norm": lambda gs, largest: [clip([g], largest)[0] for g in gs],
+        "single values are cut off; scale all by one factor": lambda gs, c: [g.clamp(-c, c) for g in gs],
         "nothing is clipped": {"factor": lambda largest, norm: 1.0},
         "the norm lacks its square root": {"join": sum},
-        "the norms of the tensors are added; add their squares, then take the root": {
-            "join": lambda squares: sum(map(math.sqrt, squares))
-        },
-        "this takes the largest norm of a tensor; all share one norm": {
-            "join": lambda squares: math.sqrt(max(squares))
-        },
-        "the factor is upside down: largest / norm": {"factor": lambda largest, norm: max(1.0, norm / largest)},
+        "the norms are added; add squares, then take the root": {"join": lambda squares: sum(map(math.sqrt, squares))},
+        "the largest norm decides; all share one": {"join": lambda squares: math.sqrt(max(squares))},
+        "the factor is upside down": {"factor": lambda largest, norm: max(1.0, norm / largest)},
     },
 )
 def check_clip(rng):
@@ -230,8 +192,6 @@ def check_clip(rng):
 
 
 # ---------------------------------------------------------------- 11.5
-
-
 def mixup(images, targets, order, share, *, take=lambda share: 1 - share):
     """Images (B, ...), targets (B, classes), order (B,): each is mixed with its partner images[order]."""
     return share * images + take(share) * images[order], share * targets + take(share) * targets[order]
@@ -243,23 +203,15 @@ def mixup(images, targets, order, share, *, take=lambda share: 1 - share):
     mixup,
     outputs=("images", "targets"),
     mistakes={
-        "the targets are not mixed: a picture that is 70 % of a 3 should be called 70 % of a 3": lambda x, y, o, s: (
-            mixup(x, y, o, s)[0],
-            y,
-        ),
+        "the targets are not mixed: 70 % of a 3 is called so": lambda x, y, o, s: (mixup(x, y, o, s)[0], y),
         "the images are not mixed": lambda x, y, o, s: (x, mixup(x, y, o, s)[1]),
         "the shares are exchanged: the image itself has `share`": lambda x, y, o, s: mixup(x, y, o, 1 - s),
-        "the targets have the other image's share": lambda x, y, o, s: (
-            mixup(x, y, o, s)[0],
-            mixup(x, y, o, 1 - s)[1],
-        ),
+        "the targets have the other share": lambda x, y, o, s: (mixup(x, y, o, s)[0], mixup(x, y, o, 1 - s)[1]),
         "the other image comes with all of itself: its share is 1 - share": {"take": lambda share: 1},
         "both have `share`; the other image's is 1 - share": {"take": lambda share: share},
         "partners are images[order]; here each image is mixed with itself": lambda x, y, o, s: (x, y),
         "partners are images[order]; here `order` is undone": lambda x, y, o, s: mixup(x, y, o.argsort(), s),
-        "partners are images[order]; here each image is mixed with its neighbour": lambda x, y, o, s: mixup(
-            x, y, torch.arange(len(x)).roll(1), s
-        ),
+        "here each image is mixed with its neighbour": lambda x, y, o, s: mixup(x, y, o.sort()[0].roll(1), s),
     },
 )
 def check_mixup(rng):

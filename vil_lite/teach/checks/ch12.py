@@ -6,9 +6,8 @@ import numpy as np
 
 from ._base import exercise
 
+
 # ---------------------------------------------------------------- 12.1
-
-
 def count_tokens(size, patch, stride):
     """Patches of a square image of size x size pixels."""
     return ((size - patch) // stride + 1) ** 2
@@ -35,8 +34,6 @@ def check_count_tokens(rng):
 
 
 # ---------------------------------------------------------------- 12.2
-
-
 def fit_cost(tokens, seconds, *, weight=lambda seconds: 1 / seconds, powers=(0, 1, 2)):
     """(a, b, c) of a + b S + c S**2 with the smallest sum of squared relative errors."""
     columns = np.stack([tokens**power for power in powers], axis=1)
@@ -51,14 +48,10 @@ def fit_cost(tokens, seconds, *, weight=lambda seconds: 1 / seconds, powers=(0, 
     rtol=1e-3,
     atol=0,
     mistakes={
-        "these are the smallest absolute errors, so the largest image alone decides; divide by the seconds": {
-            "weight": np.ones_like
-        },
+        "the smallest absolute errors: the largest image alone decides; divide by seconds": {"weight": np.ones_like},
         "multiplying by the seconds favours the largest image even more; divide": {"weight": lambda t: t},
         "divide both sides by the seconds, not by their root": {"weight": lambda t: t**-0.5},
-        "the weighted error is squared anyway: the weight is 1 / seconds, not its square": {
-            "weight": lambda t: t**-2.0
-        },
+        "the weighted error is squared anyway: weight by 1 / seconds, not its square": {"weight": lambda t: t**-2.0},
         "the weights look at the tokens; divide by the seconds": lambda S, t: fit_cost(S, t, weight=lambda t: 1 / S),
         "the coefficients stand in the order of falling powers; a, b, c is wanted": lambda S, t: fit_cost(S, t)[::-1],
         "the constant is missing": {"powers": (1, 2)},
@@ -73,22 +66,17 @@ def check_fit_cost(rng):
 
 
 # ---------------------------------------------------------------- 12.3
-
-
-def _roots(one, other, below=lambda inside: []):
-    """Where the curves meet; below: from what is under the root, if that is less than 0."""
-    a, b, c = (float(x) - float(y) for x, y in zip(one, other))
-    if c == 0:
-        return [-a / b] if b else []
+def crossing(vit, vil, *, pick=max, which=lambda root: root > 0, never=math.inf, below=lambda middle: [], lines=True):
+    """The largest S > 0 at which both curves a + b S + c S**2 meet, or infinity.  below: for a root of less than 0."""
+    a, b, c = (float(x) - float(y) for x, y in zip(vit, vil))
     inside = b * b - 4 * a * c
-    if inside < 0:
-        return below(-b / (2 * c))
-    return sorted((-b + sign * math.sqrt(inside)) / (2 * c) for sign in (1, -1))
-
-
-def crossing(vit, vil, *, pick=max, which=lambda root: root > 0, never=math.inf, below=lambda middle: []):
-    """The largest S > 0 at which both curves a + b S + c S**2 meet, or infinity."""
-    return pick((root for root in _roots(vit, vil, below) if which(root)), default=never)
+    if c == 0:
+        roots = [-a / b] if b and lines else []
+    elif inside < 0:
+        roots = below(-b / (2 * c))
+    else:
+        roots = sorted((-b + sign * math.sqrt(inside)) / (2 * c) for sign in (1, -1))
+    return pick((root for root in roots if which(root)), default=never)
 
 
 def _formula(sign):
@@ -114,18 +102,12 @@ def _formula(sign):
         "this takes + in the formula of the roots; where c is below 0 that is the smaller one": _formula(1),
         "this takes - in the formula of the roots; where c is above 0 that is the smaller one": _formula(-1),
         "the sign is wrong": lambda x, y: -crossing(x, y),
-        "the meeting is rounded; leave the fraction": lambda x, y: (
-            round(crossing(x, y)) if crossing(x, y) < math.inf else math.inf
-        ),
+        "the meeting is rounded; leave the fraction": lambda x, y: float(np.round(crossing(x, y))),
         "the constants are left out": lambda x, y: crossing((0.0, *x[1:]), (0.0, *y[1:])),
         "divide by 2 c, not by c": lambda x, y: crossing(x, y) * 2,
         "this is one side of the grid; tokens are wanted": lambda x, y: math.sqrt(crossing(x, y)),
-        "curves that never meet have complex roots; their real part is no meeting: infinity is wanted": {
-            "below": lambda middle: [middle]
-        },
-        "two curves with the same square are lines to each other, and lines meet once: S = -a / b": lambda x, y: (
-            math.inf if x[2] == y[2] else crossing(x, y)
-        ),
+        "curves that never meet have complex roots; their real part is no meeting": {"below": lambda middle: [middle]},
+        "two curves with the same square are lines to each other, and meet once: S = -a / b": {"lines": False},
         "a meeting at S < 0 is none: infinity is wanted": {"which": lambda root: True},
         "curves that never meet for S > 0: infinity is wanted, not NaN": {"never": math.nan},
         "curves that never meet for S > 0: infinity is wanted, not 0": {"never": 0.0},
@@ -146,8 +128,6 @@ def check_crossing(rng):
 
 
 # ---------------------------------------------------------------- 12.4
-
-
 def rate_factor(name, depth, decay, *, first=1, norm=0, head=0, digits=None):
     """By what the learning rate of a parameter is multiplied: 1 at the head, decay for each layer below it."""
     if name.startswith("encoder.blocks."):
@@ -168,12 +148,7 @@ def rate_factor(name, depth, decay, *, first=1, norm=0, head=0, digits=None):
         "the norm of the tokens belongs to the last block, not to the head": {"norm": 1},
         "the head learns at the full rate, factor 1": {"head": 1},
         "a block's number may have two digits: split the name at its dots": {"digits": 1},
-        "the wrong way round: the patches learn least": lambda name, depth, decay: (
-            decay ** (depth + 1) / rate_factor(name, depth, decay)
-        ),
-        "the factors are multiplied, one for each layer; they do not fall in a line": lambda name, depth, decay: (
-            1 - (1 - decay) * math.log(rate_factor(name, depth, math.e))
-        ),
+        "the wrong way round: the patches learn least": lambda n, depth, r: r ** (depth + 1) / rate_factor(n, depth, r),
     },
 )
 def check_rate_factor(rng):
@@ -191,8 +166,6 @@ def check_rate_factor(rng):
 
 
 # ---------------------------------------------------------------- 12.5
-
-
 def intensity(L, d, bytes_each, *, flops=2, vectors=4, states=2, products=(2, 2)):
     """FLOPs for each byte moved by one chunk of L tokens, one head of width d."""
     multiply_adds = products[0] * L * L * d + products[1] * L * d * d

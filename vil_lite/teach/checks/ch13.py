@@ -7,9 +7,8 @@ import torch
 
 from ._base import exercise
 
+
 # ---------------------------------------------------------------- 13.1
-
-
 def read_row(
     repeats,
     channels,
@@ -43,9 +42,7 @@ def read_row(
         "the channels are rounded up to a multiple of 8, not to the nearest": {"up": lambda x: round(x / 8) * 8},
         "max_channels is not used": {"cap": lambda channels, width, most: channels * width},
         "the width is not used": {"cap": lambda channels, width, most: min(channels, most)},
-        "the cap comes first, the width after it: min(channels, max_channels) · width": {
-            "cap": lambda channels, width, most: min(channels * width, most)
-        },
+        "the cap comes first, the width after it": {"cap": lambda channels, width, most: min(channels * width, most)},
     },
 )
 def check_read_row(rng):
@@ -58,23 +55,24 @@ def check_read_row(rng):
 
 
 # ---------------------------------------------------------------- 13.2
-
-
 def decode(
     logits,
     points,
     stride,
     *,
-    share=lambda logits: logits.softmax(-1),
+    share=lambda x: x.softmax(-1),
     first=0,
     sides=(0, 1, 2, 3),
     signs=(-1, -1, 1, 1),
-    scale=lambda points, apart, stride: (points + apart) * stride,
+    by=(1, 1),
 ):
-    """Boxes (A, 4) x1 y1 x2 y2 in pixels of logits (A, 4, bins), points (A, 2) in cells, stride (A,)."""
+    """Boxes (A, 4) x1 y1 x2 y2 in pixels of logits (A, 4, bins), points (A, 2) in cells, stride (A,).
+
+    by: are points and distances multiplied by the stride?
+    """
     bins = first + torch.arange(logits.shape[-1], dtype=logits.dtype)
-    distances = (share(logits) @ bins)[:, list(sides)]
-    return scale(points.repeat(1, 2), distances * torch.tensor(signs), stride[:, None])
+    distances = (share(logits) @ bins)[:, list(sides)] * torch.tensor(signs)
+    return points.repeat(1, 2) * stride[:, None] ** by[0] + distances * stride[:, None] ** by[1]
 
 
 def _centred(logits, points, stride):
@@ -93,17 +91,11 @@ def _most_probable(logits):
     mistakes={
         "the most probable bin is taken; the distance is the mean of the distribution": {"share": _most_probable},
         "the softmax is missing: logits are not probabilities": {"share": lambda logits: logits},
-        "the softmax runs over the four sides; it has to run over the bins": {
-            "share": lambda logits: logits.softmax(1)
-        },
+        "the softmax runs over the four sides, not over the bins": {"share": lambda logits: logits.softmax(1)},
         "the bins count from 0, not from 1": {"first": 1},
-        "these are cells, not pixels: the stride is missing": {"scale": lambda points, apart, stride: points + apart},
-        "the points are in cells too: the stride multiplies the whole box, not the distances alone": {
-            "scale": lambda points, apart, stride: points + apart * stride
-        },
-        "the distances are in cells too: the stride multiplies the whole box, not the points alone": {
-            "scale": lambda points, apart, stride: points * stride + apart
-        },
+        "these are cells, not pixels: the stride is missing": {"by": (0, 0)},
+        "the stride multiplies the whole box, not the distances alone": {"by": (0, 1)},
+        "the stride multiplies the whole box, not the points alone": {"by": (1, 0)},
         "centre and size are returned; two corners x1 y1 x2 y2 are wanted": _centred,
         "left and top are subtracted from the point, right and bottom are added": {"signs": (1, 1, 1, 1)},
         "the order of the sides is left, top, right, bottom": {"sides": (0, 2, 1, 3)},
@@ -116,21 +108,19 @@ def check_decode(rng):
 
 
 # ---------------------------------------------------------------- 13.3
-
-
 def iou(
     a,
     b,
     *,
     corners=(torch.maximum, torch.minimum),
-    common_of=lambda sides: sides.clamp(min=0).prod(-1),
+    common_of=lambda width, height: width.relu() * height.relu(),
     more=0,
     union=lambda area_a, area_b, common: area_a + area_b - common,
 ):
     """Intersection over union of boxes a (N, 4) and b (M, 4), x1 y1 x2 y2: (N, M)."""
     first, last = corners
     low, high = first(a[:, None, :2], b[None, :, :2]), last(a[:, None, 2:], b[None, :, 2:])
-    common = common_of(high - low + more)
+    common = common_of(*(high - low + more).unbind(-1))
     area_a, area_b = ((x[:, 2:] - x[:, :2] + more).prod(-1) for x in (a, b))
     return common / union(area_a[:, None], area_b, common)
 
@@ -149,43 +139,23 @@ def _sizes(boxes):
     "intersection over union of all pairs",
     iou,
     mistakes={
-        "boxes that do not meet: two negative sides make a positive area. Clamp each side at 0": {
-            "common_of": lambda sides: sides.prod(-1)
-        },
-        "the area is clamped at 0, but two negative sides make a positive one: clamp each side before multiplying": {
-            "common_of": lambda sides: sides.prod(-1).clamp(min=0)
-        },
-        "the result is clamped at 0, but two negative sides make a positive area: clamp each side": lambda a, b: iou(
-            a, b, common_of=lambda sides: sides.prod(-1)
-        ).clamp(min=0),
-        "the width of the common part is clamped at 0; its height has to be, too": {
-            "common_of": lambda sides: sides[..., 0].clamp(min=0) * sides[..., 1]
-        },
-        "the height of the common part is clamped at 0; its width has to be, too": {
-            "common_of": lambda sides: sides[..., 0] * sides[..., 1].clamp(min=0)
-        },
-        "boxes that do not meet have nothing in common: a negative side is 0, not its absolute value": {
-            "common_of": lambda sides: sides.abs().prod(-1)
-        },
-        "the common part starts at the larger of the first corners and ends at the smaller of the last": {
-            "corners": (torch.minimum, torch.maximum)
-        },
-        "row k of a meets row k of b alone; all pairs are wanted": lambda a, b: torch.stack(
-            [iou(x[None], y[None])[0, 0] for x, y in zip(a, b)]
-        ),
+        "two negative sides make a positive area: clamp each side at 0": {"common_of": torch.mul},
+        "two negative sides: clamp each side before multiplying": {"common_of": lambda w, h: (w * h).relu()},
+        "two negative sides: clamp each side, not the result": lambda a, b: iou(a, b, common_of=torch.mul).relu(),
+        "the width in common is clamped at 0; its height has to be, too": {"common_of": lambda w, h: w.relu() * h},
+        "the height in common is clamped at 0; its width has to be, too": {"common_of": lambda w, h: w * h.relu()},
+        "a negative side is nothing in common: 0, not its absolute value": {"common_of": lambda w, h: (w * h).abs()},
+        "what is common ends at the smaller of the last corners": {"corners": (torch.minimum, torch.maximum)},
+        "row k of a meets row k of b alone; all pairs are wanted": lambda a, b: iou(a, b).diagonal(),
         "the union counts the intersection twice: subtract it once": {"union": lambda a, b, common: a + b},
         "the intersection is divided by the area of a; the union is wanted": {"union": lambda a, b, common: a},
         "the intersection is divided by the area of b; the union is wanted": {"union": lambda a, b, common: b},
-        "the intersection is divided by the smaller area; the union is wanted": {
-            "union": lambda a, b, common: torch.minimum(a, b)
-        },
+        "the intersection is divided by the smaller area": {"union": lambda a, b, common: torch.minimum(a, b)},
         "the intersection is divided by the box around both; the union is smaller": _box_around,
         "this is the intersection; divide it by the union": {"union": lambda a, b, common: 1.0},
         "one pixel is added to each side; corners are coordinates, a side is their difference": {"more": 1},
         "it is transposed: a runs along the rows": lambda a, b: iou(a, b).T,
-        "the boxes are two corners x1 y1 x2 y2; the last two numbers are taken as width and height": lambda a, b: iou(
-            _sizes(a), _sizes(b)
-        ),
+        "the boxes are x1 y1 x2 y2; the last two are no width and height": lambda a, b: iou(_sizes(a), _sizes(b)),
     },
 )
 def check_iou(rng):
@@ -201,8 +171,6 @@ def check_iou(rng):
 
 
 # ---------------------------------------------------------------- 13.4
-
-
 def assign(
     scores,
     overlap,
@@ -210,7 +178,7 @@ def assign(
     topk,
     *,
     metric=lambda scores, overlap: scores.sqrt() * overlap**6,
-    within=lambda chosen, inside: chosen & inside,
+    within=torch.logical_and,
     winner=lambda metric, overlap, chosen: (overlap * chosen).argmax(0),
     nobody=-1,
 ):
@@ -221,44 +189,35 @@ def assign(
     return torch.where(chosen.any(0), owner, nobody)
 
 
+_OTHERS_TOO = {"within": lambda chosen, inside: chosen}
+
+
+def _last(metric, overlap, chosen):
+    return len(chosen) - 1 - chosen.flip(0).int().argmax(0)
+
+
 @exercise(
     "13.4",
     "the task-aligned assignment",
     assign,
     mistakes={
         "an anchor outside of an object is assigned to it": lambda s, o, i, k: assign(s, o, torch.ones_like(i), k),
-        "an object with fewer than topk anchors inside gets others as well: once more leave out what is not inside": {
-            "within": lambda chosen, inside: chosen,
-            "winner": lambda metric, overlap, chosen: (overlap * (metric > 0)).argmax(0),
+        "with fewer than topk anchors inside an object gets others: leave these out once more": {
+            **_OTHERS_TOO,
+            "winner": lambda t, overlap, chosen: (overlap * (t > 0)).argmax(0),
         },
-        "an object with fewer than topk anchors inside gets others, too: leave out again what is not inside": {
-            "within": lambda chosen, inside: chosen
-        },
-        "an anchor wanted by several goes to one of those; here it can go to an object that it does not lie in": {
-            "winner": lambda metric, overlap, chosen: overlap.argmax(0)
-        },
-        "every anchor inside is taken; only the topk best of each object are": {
-            "within": lambda chosen, inside: inside
-        },
-        "an anchor wanted by several goes to the object it overlaps most, not to the one with the largest metric": {
-            "winner": lambda metric, overlap, chosen: (metric * chosen).argmax(0)
-        },
-        "an anchor wanted by several goes to the object it overlaps most, not to the first": {
-            "winner": lambda metric, overlap, chosen: chosen.int().argmax(0)
-        },
-        "an anchor wanted by several goes to the object it overlaps most, not to the last": {
-            "winner": lambda metric, overlap, chosen: len(chosen) - 1 - chosen.flip(0).int().argmax(0)
-        },
-        "an anchor wanted by several goes to one of them; here it goes to nobody": {
-            "winner": lambda metric, overlap, chosen: -1
-        },
+        "an object with fewer than topk anchors inside gets others, too: leave these out once more": _OTHERS_TOO,
+        "a contested anchor goes to one that it does not lie in": {"winner": lambda t, iou, chosen: iou.argmax(0)},
+        "every anchor inside is taken; only the topk best are": {"within": lambda chosen, inside: inside},
+        "the largest overlap decides, not the metric": {"winner": lambda t, overlap, chosen: (t * chosen).argmax(0)},
+        "the largest overlap decides, not the first": {"winner": lambda t, overlap, chosen: chosen.int().argmax(0)},
+        "the largest overlap decides among several objects, not which is the last": {"winner": _last},
+        "an anchor wanted by several goes to one, not to nobody": {"winner": lambda t, overlap, chosen: -1},
         "the exponents are exchanged: the score to 0.5, the overlap to 6": {"metric": lambda s, o: s**6 * o.sqrt()},
         "the metric is the score alone; the overlap is missing": {"metric": lambda s, o: s},
         "the metric is the overlap alone; the score is missing": {"metric": lambda s, o: o},
         "the exponents are missing: score ** 0.5 · overlap ** 6": {"metric": lambda s, o: s * o},
-        "the overlap has to count far more than the score: score ** 0.5 · overlap ** 6": {
-            "metric": lambda s, o: s * o**6
-        },
+        "the overlap counts far more than the score: score ** 0.5 · overlap ** 6": {"metric": lambda s, o: s * o**6},
         "an anchor without an object is -1, not 0": {"nobody": 0},
     },
 )
@@ -302,13 +261,12 @@ def check_assign(rng):
 
 
 # ---------------------------------------------------------------- 13.5
+_GRID = np.linspace(0, 1, 101)
 
-_GRID, _HUNDRED = np.linspace(0, 1, 101), np.linspace(0, 1, 100)
 
-
-def _under(recall, precision):
+def _under(recall, precision, grid=_GRID):
     """The area as ultralytics takes it: read at 101 recalls, joined by straight lines."""
-    return np.trapezoid(np.interp(_GRID, recall, precision), _GRID)
+    return np.trapezoid(np.interp(grid, recall, precision), grid)
 
 
 def _steps(recall, precision):
@@ -331,8 +289,7 @@ def average_precision(
     hits = np.cumsum(correct[rank(scores)])
     recall, precision = hits / over(correct, objects), hits / np.arange(1, len(hits) + 1)
     if ends:
-        drop = [(recall[-1], 0.0)] if "drop" in ends else []
-        behind = np.array([*drop, ends[-1]])
+        behind = np.array([(recall[-1], 0.0) if end == "drop" else end for end in ends[1:]])
         recall = np.concatenate([[ends[0][0]], recall, behind[:, 0]])
         precision = np.concatenate([[ends[0][1]], precision, behind[:, 1]])
     return float(area(recall, envelope(precision)))
@@ -353,36 +310,18 @@ def _mean_at_hits(correct, scores, objects):
     mistakes={
         "the detections have to be sorted, best score first": {"rank": lambda scores: slice(None)},
         "the detections are sorted with the worst score first": {"rank": np.argsort},
-        "the envelope is missing: at each recall, the best precision at this recall or above": {
-            "envelope": lambda precision: precision
-        },
-        "the envelope runs the wrong way: the best precision at this recall or above, not below": {
-            "envelope": np.maximum.accumulate
-        },
+        "the envelope is missing: the best precision at this recall or above": {"envelope": lambda p: p},
+        "the envelope runs the wrong way: this recall or above, not below": {"envelope": np.maximum.accumulate},
         "recall is the share of the true objects, not of the detections": {"over": lambda c, n: len(c)},
-        "recall is divided by the number of objects found; those that were missed count too": {
-            "over": lambda c, n: c.sum()
-        },
+        "recall is divided by the objects found; those that were missed count, too": {"over": lambda c, n: c.sum()},
         "the end points are missing: beyond the last recall reached the precision is 0": {"ends": ()},
-        "the curve has to drop to 0 at the last recall, not to slope down to (1, 0): two points behind": {
-            "ends": ((0.0, 1.0), (1.0, 0.0))
-        },
-        "a hundredth of the sum counts the two ends too much: in the trapezoid rule they have half the weight": {
-            "area": lambda r, p: np.interp(_GRID, r, p).sum() / 100
-        },
+        "the curve drops to 0 at the last recall, and does not slope to (1, 0)": {"ends": ((0.0, 1.0), (1.0, 0.0))},
+        "the ends have half the weight in an area": {"area": lambda r, p: np.interp(_GRID, r, p).sum() / 100},
         "this is the mean precision at the hits, without an envelope; the area is read at 101 recalls": _mean_at_hits,
-        "the curve is read at 100 recalls; 0, 0.01, ..., 1 are 101": {
-            "area": lambda r, p: np.trapezoid(np.interp(_HUNDRED, r, p), _HUNDRED)
-        },
-        "this is COCO's mean of 101 precisions; in an area the first and the last have half the weight": {
-            "area": _steps
-        },
-        "this is the area between the corners themselves; read the curve at 101 recalls": {
-            "area": lambda r, p: np.trapezoid(p, r)
-        },
-        "the curve is read at 11 recalls; 101 are wanted": {
-            "area": lambda r, p: np.trapezoid(np.interp(_GRID[::10], r, p), _GRID[::10])
-        },
+        "the curve is read at 100 recalls; 101 are wanted": {"area": lambda r, p: _under(r, p, np.linspace(0, 1, 100))},
+        "this is COCO's mean of 101 precisions; in an area the ends have half the weight": {"area": _steps},
+        "this is the area between the corners; read it at 101 recalls": {"area": lambda r, p: np.trapezoid(p, r)},
+        "the curve is read at 11 recalls; 101 are wanted": {"area": lambda r, p: _under(r, p, _GRID[::10])},
     },
 )
 def check_average_precision(rng):

@@ -7,9 +7,8 @@ import numpy as np
 
 from ._base import CheckFailed, attempt, exercise, expect
 
+
 # ---------------------------------------------------------------- 15.1
-
-
 def count(labels, classes):
     """In how many images each class occurs, and how many objects of it there are: two arrays (classes,)."""
     table = np.stack([np.bincount(one, minlength=classes) for one in labels])
@@ -19,6 +18,19 @@ def count(labels, classes):
 def _too_short(labels, classes):
     longest = max(map(max, filter(len, labels))) + 1
     return tuple(numbers[:longest] for numbers in count(labels, classes))
+
+
+def _only(of):
+    """The images counted for some of their objects alone."""
+    return lambda labels, classes: (count([of(one) for one in labels], classes)[0], count(labels, classes)[1])
+
+
+def _most_frequent(one):
+    return np.bincount(one).argmax()[None] if len(one) else one
+
+
+def _of_each_image(labels, classes):
+    return np.array([len(set(one.tolist())) for one in labels]), np.array([len(one) for one in labels])
 
 
 @exercise(
@@ -31,26 +43,11 @@ def _too_short(labels, classes):
         "an image counts once for a class, however many objects of it there are": lambda x, c: (count(x, c)[1],) * 2,
         "these are the images twice; an instance is an object": lambda x, c: (count(x, c)[0],) * 2,
         "a class that never occurs needs its 0: the arrays have length `classes` (minlength)": _too_short,
-        "these are totals over all classes; one number for each class is wanted": lambda x, c: (
-            sum(len(one) > 0 for one in x),
-            sum(map(len, x)),
-        ),
-        "each image counts for every class that it has, not for its most frequent one alone": lambda x, c: (
-            count([np.bincount(one).argmax()[None] if len(one) else one for one in x], c)[0],
-            count(x, c)[1],
-        ),
-        "each image counts for every class that it has, not for that of its first object alone": lambda x, c: (
-            count([one[:1] for one in x], c)[0],
-            count(x, c)[1],
-        ),
-        "each image counts for every class that it has, not for that of its last object alone": lambda x, c: (
-            count([one[-1:] for one in x], c)[0],
-            count(x, c)[1],
-        ),
-        "these are numbers for each image; sum over the images, not over the classes": lambda x, c: (
-            np.array([len(set(one)) for one in map(np.ndarray.tolist, x)]),
-            np.array([len(one) for one in x]),
-        ),
+        "these are totals; each class has its own": lambda x, c: (sum(len(one) > 0 for one in x), sum(map(len, x))),
+        "an image counts for each class that it has, not for the most frequent one alone": _only(_most_frequent),
+        "an image counts for each class that it has, not for its first object alone": _only(lambda one: one[:1]),
+        "an image counts for each class that it has, not for its last object alone": _only(lambda one: one[-1:]),
+        "these are numbers for each image; sum over the images, not over the classes": _of_each_image,
     },
 )
 def check_count(rng):
@@ -65,8 +62,6 @@ def check_count(rng):
 
 
 # ---------------------------------------------------------------- 15.2
-
-
 def stop(
     fitness,
     patience,
@@ -88,15 +83,16 @@ def stop(
 
 def _counted_on(fitness, patience):
     """A mistake: the epochs without a new best are counted, and an improvement does not begin anew."""
-    best, best_epoch, waited = 0.0, 0, 0
-    for epoch, value in enumerate(fitness, start=1):
-        if value > best or best == 0:
-            best, best_epoch = value, epoch
-        else:
-            waited += 1
+    waited = 0
+    for epoch in range(1, len(fitness) + 1):
+        best = stop(fitness[:epoch], len(fitness) + 1)[1]
+        waited += best < epoch
         if waited >= patience:
             break
-    return epoch, best_epoch
+    return epoch, best
+
+
+_STRICTLY = {"better": lambda value, best, before: value > best}
 
 
 def _floats(function, *inputs):
@@ -115,35 +111,15 @@ def _floats(function, *inputs):
     mistakes={
         "the two numbers are exchanged": lambda f, p: stop(f, p)[::-1],
         "epochs are counted from 0; the first is epoch 1": lambda f, p: tuple(e - 1 for e in stop(f, p)),
-        "one epoch too late: stop as soon as `epoch - best_epoch >= patience`": {
-            "enough": lambda waited, p: waited > p
-        },
-        "one epoch too early: `patience` epochs have to pass without a new best": {
-            "enough": lambda waited, p: waited >= p - 1
-        },
+        "one epoch too late: stop once `epoch - best_epoch >= patience`": {"enough": lambda waited, p: waited > p},
+        "one epoch too early: `patience` epochs pass without a best": {"enough": lambda waited, p: waited >= p - 1},
         "an equal value is not an improvement": {"better": lambda value, best, before: value >= best},
-        "while the best is still 0, each epoch counts as the best so far": {
-            "better": lambda value, best, before: value > best
-        },
-        "the best begins at 0, not below: while it is 0, each epoch counts as the best so far": {
-            "better": lambda value, best, before: value > best,
-            "first": (-1.0, 0),
-        },
+        "while the best is 0, each epoch counts as the best so far": _STRICTLY,
+        "the best begins at 0, not below, and while it is 0, each epoch is best": {**_STRICTLY, "first": (-1.0, 0)},
         "an improvement begins the count anew: what was waited before it does not count": _counted_on,
-        "an improvement over the epoch before is not a new best: compare with the best so far": {
-            "better": lambda value, best, before: value > before or value == before == 0
-        },
-        "compare with the best so far, not with the epoch before; and while the best is 0, each epoch counts": {
-            "better": lambda value, best, before: value > before
-        },
-        "of equal epochs the first is the best": lambda f, p: (
-            (end := stop(f, p)[0]),
-            end - int(np.argmax(f[:end][::-1])) if any(f[:end]) else end,
-        ),
-        "the best epoch is looked for among all epochs; training did not see those after its end": lambda f, p: (
-            stop(f, p)[0],
-            int(np.argmax(f)) + 1,
-        ),
+        "compare with the best so far": {"better": lambda value, _, before: value > before or value == before == 0},
+        "compare with the best; and while that is 0, each epoch counts": {"better": lambda value, _, old: value > old},
+        "the best epoch is one of those before the end": lambda f, p: (stop(f, p)[0], int(np.argmax(f)) + 1),
         "this is the best value, not its epoch": lambda f, p: (stop(f, p)[0], f[stop(f, p)[1] - 1]),
         "training never ends: patience is not used": lambda f, p: stop(f, len(f) + 1),
     },
@@ -159,8 +135,6 @@ def check_stop(rng):
 
 
 # ---------------------------------------------------------------- 15.3
-
-
 def best_cut(
     correct,
     scores,
@@ -183,16 +157,17 @@ def _just_above(correct, scores, objects):
     return scores[scores < cut].max(initial=0.0), precision, recall
 
 
+def _f1_at_the_cut(correct, scores, objects):
+    cut, precision, recall = best_cut(correct, scores, objects)
+    return cut, *[2 * precision * recall / (precision + recall)] * 2
+
+
 _FIGURES = {  # hits, kept, objects -> what is greatest at the cut
     "this is the cut with the greatest precision": lambda hits, kept, objects: hits / kept,
     "this is the cut with the greatest recall": lambda hits, kept, objects: hits / objects,
-    "F1 is the harmonic mean of P and R, not the arithmetic one": lambda hits, kept, objects: (
-        hits / kept + hits / objects
-    ),
+    "F1 is the harmonic mean of P and R, not the arithmetic one": lambda n, kept, objects: n / kept + n / objects,
     "F1 is 2 P R / (P + R); the product P R alone is greatest elsewhere": lambda hits, kept, objects: hits**2 / kept,
-    "F1 is between P and R; the smaller of the two is greatest elsewhere": lambda hits, kept, objects: (
-        hits / np.maximum(kept, objects)
-    ),
+    "F1 is not the smaller of P and R, which is greatest elsewhere": lambda hits, *all: hits / np.maximum(*all),
 }
 
 
@@ -205,24 +180,15 @@ _FIGURES = {  # hits, kept, objects -> what is greatest at the cut
     rtol=1e-6,
     outputs=("the triple (cut, precision, recall)",),
     mistakes={
-        "the detections come in any order: sort them by score, best first (and `correct` with them)": {
-            "rank": lambda scores: np.arange(len(scores))
-        },
+        "the detections come in any order: sort them by score, best first": {"rank": lambda s: np.arange(len(s))},
         "`correct` has to be sorted together with the scores": lambda c, s, g: best_cut(c, -np.sort(-s), g),
         "sorted the wrong way round: a cut keeps the *best* scores": {"rank": np.argsort},
         **{name: {"figure": figure} for name, figure in _FIGURES.items()},
         "a cut keeps the detections with a score of at least the cut, the one at the cut included": _just_above,
-        "of equal F1 the highest cut is wanted; here it is the lowest": {
-            "pick": lambda f1: len(f1) - 1 - f1[::-1].argmax()
-        },
+        "of equal F1 the highest cut is wanted, not the lowest": {"pick": lambda f1: len(f1) - 1 - f1[::-1].argmax()},
         "precision and recall are exchanged": lambda c, s, g: [best_cut(c, s, g)[k] for k in (0, 2, 1)],
-        "recall is a share of the true objects, not of the correct detections": lambda c, s, g: best_cut(
-            c, s, max(c.sum(), 1)
-        ),
-        "this is F1 at the cut; precision and recall are wanted": lambda c, s, g: (
-            best_cut(c, s, g)[0],
-            *[2 / (1 / best_cut(c, s, g)[1] + 1 / best_cut(c, s, g)[2])] * 2,
-        ),
+        "recall is a share of the true objects, not of the right ones": lambda c, s, g: best_cut(c, s, max(c.sum(), 1)),
+        "this is F1 at the cut; precision and recall are wanted": _f1_at_the_cut,
     },
 )
 def check_best_cut(rng):
@@ -251,8 +217,6 @@ def check_best_cut(rng):
 
 
 # ---------------------------------------------------------------- 15.4
-
-
 def confusion(
     overlap,
     true,
@@ -264,23 +228,24 @@ def confusion(
     fits=lambda t, p: True,
     taken=True,
     best_only=False,
-    choice=max,
+    duplicates=True,
+    first=False,
     columns=lambda overlap: range(overlap.shape[1]),
     dropped=None,
 ):
     """(classes + 1, classes + 1), rows predicted, columns true, last: background."""
-    matrix, free = np.zeros((classes + 1, classes + 1), dtype=int), set(range(len(true)))
-    missed = set(free)
+    matrix, free, missed = np.zeros((classes + 1, classes + 1), dtype=int), set(range(len(true))), set(range(len(true)))
     for d in columns(overlap):
-        candidates = [g for g in free if enough(overlap[g, d], threshold) and fits(true[g], predicted[d])]
+        over = [g for g in range(len(true)) if enough(overlap[g, d], threshold) and fits(true[g], predicted[d])]
+        candidates = [g for g in over if g in free]
         if best_only:  # the best of all objects, if it is still free
             candidates = [g for g in candidates if overlap[g, d] == overlap[:, d].max()]
         if candidates:
-            g = max(candidates, key=lambda g: overlap[g, d]) if choice is max else choice(candidates)
+            g = candidates[0] if first else max(candidates, key=lambda g: overlap[g, d])
             missed.discard(g)
             free -= {g} if taken else set()
             matrix[predicted[d], true[g]] += 1
-        else:
+        elif duplicates or not over:
             matrix[predicted[d], classes] += 1
     for g in missed:
         matrix[classes, true[g]] += 1
@@ -289,23 +254,13 @@ def confusion(
     return matrix
 
 
-def _duplicates_dropped(overlap, true, predicted, classes, threshold):
-    matrix, taken = np.zeros((classes + 1, classes + 1), dtype=int), set()
-    for d, label in enumerate(predicted):
-        g = int(overlap[:, d].argmax()) if len(true) else None
-        if g is None or overlap[g, d] <= threshold:
-            matrix[label, classes] += 1
-        elif g not in taken:
-            matrix[label, true[g]] += 1
-            taken.add(g)
-    for g in set(range(len(true))) - taken:
-        matrix[classes, true[g]] += 1
-    return matrix
-
-
 def _by_overlap(overlap):
     """Columns in the order of their best overlap."""
     return np.argsort(-overlap.max(axis=0, initial=0))
+
+
+def _full_alone(overlap, *rest):
+    return confusion(overlap, *rest) if overlap.size else np.zeros(1)
 
 
 @exercise(
@@ -316,33 +271,23 @@ def _by_overlap(overlap):
     cases=4,
     mistakes={
         "rows are predictions, columns the truth: the matrix is transposed": lambda *a: confusion(*a).T,
-        "the class is ignored in matching: with only equal classes matched, nothing can be confused": {
-            "fits": lambda t, p: t == p
-        },
+        "the class is ignored in matching: else nothing could be confused": {"fits": lambda t, p: t == p},
         "an object can be taken once: a duplicate counts as a detection of background": {"taken": False},
         "a detection whose best object is taken takes the next best of those that are free": {"best_only": True},
         "objects that nobody took are missing: they belong into the last row": {"dropped": (-1, slice(None))},
         "detections that took nothing are missing: they belong into the last column": {"dropped": (slice(None), -1)},
-        "the row and column of the background are missing: the matrix has classes + 1 of each": lambda *a: confusion(
-            *a
-        )[:-1, :-1],
+        "the row and column of the background are missing": lambda *x: confusion(*x)[:-1, :-1],
         "the threshold is not used: an overlap has to be more than `threshold`": {"enough": lambda iou, t: iou > 0},
         "the threshold is an argument, not always 0.45": {"enough": lambda iou, t: iou > 0.45},
         "an overlap of exactly the threshold is not enough: it has to be more": {"enough": lambda iou, t: iou >= t},
-        "go through the detections from the first column, the best score, to the last": {
-            "columns": lambda overlap: range(overlap.shape[1])[::-1]
-        },
+        "the detections go from the first, the best score, to the last": {"columns": lambda x: range(x.shape[1])[::-1]},
         "the detection with the best score chooses first, not the one that overlaps most": {"columns": _by_overlap},
-        "a duplicate is missing: a detection whose object is taken belongs into the last column": _duplicates_dropped,
-        "of the free objects over the threshold the detection takes the one it overlaps most, not the first": {
-            "choice": min
-        },
-        "an image without objects or without detections has to work, too": lambda overlap, *rest: (
-            confusion(overlap, *rest) if overlap.size else np.zeros(1)
-        ),
+        "a duplicate is missing: the last column takes it": {"best_only": True, "duplicates": False},
+        "of the free objects over the threshold, a detection takes the one it overlaps most": {"first": True},
+        "an image without objects or without detections has to work, too": _full_alone,
     },
 )
-def check_confusion(rng, student):
+def check_confusion(rng):
     classes, objects = rng.size(4, 6), rng.size(5, 7)
     true = np.array([rng.size(0, classes - 1) for _ in range(objects)])
     true[4] += true[3] == (true[4] + 1) % classes  # detections 3 and 4 below get different names
@@ -361,23 +306,24 @@ def check_confusion(rng, student):
         [true[d] if d < objects and d % 2 else (true[d % objects] + 1) % classes for d in range(overlap.shape[1])]
     )
     predicted[objects + 3], predicted[objects + 4] = true[1], (true[1] + 1) % classes
-    inputs = {"overlap": overlap.copy(), "true": true, "predicted": predicted}
-    yield {**inputs, "classes": classes, "threshold": threshold}
-    for objects, found, which in ((0, 2, "objects"), (2, 0, "detections")):
-        empty = np.zeros((objects, found)), np.arange(objects), np.arange(found), classes
-        got = attempt(student, *empty, told=f" (an image without {which})")
-        right = np.array_equal(got, confusion(*empty))
-        expect(right, "an image without objects or without detections has to work, too", f" (here one without {which})")
+    sizes = {"classes": classes, "threshold": threshold}
+    yield {"overlap": overlap, "true": true, "predicted": predicted, **sizes}
+    for objects, found in ((0, 2), (2, 0)):  # an image without objects, and one without detections
+        yield {
+            "overlap": np.zeros((objects, found)),
+            "true": np.arange(objects),
+            "predicted": np.arange(found),
+            **sizes,
+        }
 
 
 # ---------------------------------------------------------------- 15.5
-
-
 def audit(
     root,
     classes,
     *,
     splits=("train", "val"),
+    place=lambda split, name: f"{split}/{name}",
     lines=slice(None),
     of_class=lambda label, classes: 0 <= label < classes,
     in_range=lambda x: 0 <= x <= 1,
@@ -389,19 +335,17 @@ def audit(
     """A set of (place, problem) for both splits of a YOLO folder."""
     found = set()
     for split in splits:
-        images = {
-            path.stem for path in (root / "images" / split).iterdir() if suffixes is None or path.suffix in suffixes
-        }
+        images = {p.stem for p in (root / "images" / split).iterdir() if suffixes is None or p.suffix in suffixes}
         labels = {path.stem: path.read_text() for path in (root / "labels" / split).glob("*.txt")}
-        found |= {(f"{split}/{name}", "no label") for name in images if not labels.get(name, "" if empty else None)}
-        found -= {(f"{split}/{name}", "no label") for name in labels} if empty else set()
-        found |= {(f"{split}/{name}", "no image") for name in labels.keys() - images}
+        labelled = {name for name, text in labels.items() if text or empty}
+        found |= {(place(split, name), "no label") for name in images - labelled}
+        found |= {(place(split, name), "no image") for name in labels.keys() - images}
         for name, text in labels.items():
             for line in text.splitlines()[lines]:
                 label, *box = line.split()
-                found |= set() if of_class(int(label), classes) else {(f"{split}/{name}", "class")}
-                found |= set() if all(in_range(float(x)) for x in box[numbers]) else {(f"{split}/{name}", "range")}
-    return {(place, problem) for place, problem in found if problem in asked}
+                found |= set() if of_class(int(label), classes) else {(place(split, name), "class")}
+                found |= set() if all(in_range(float(x)) for x in box[numbers]) else {(place(split, name), "range")}
+    return {(where, problem) for where, problem in found if problem in asked}
 
 
 def _harbour(root, classes, rng):
@@ -432,25 +376,31 @@ def _harbour(root, classes, rng):
     return audit(root, classes)
 
 
-MISSED = {
-    "lonely": "an image without a label file is missing",
-    "orphan": "a label file without an image is missing",
-    "next": "with K classes the last one is K - 1 (and every line counts, not only the first)",
-    "minus": "a class of -1 is missing",
-    "wide": "width and height have to be in 0..1 too",
-    "left": "a number below 0 is missing",
-    "pixels": "numbers in pixels are missing",
-    "twice": "a file can have several problems, and each of them is wanted",
-}
-INVENTED = {
-    "whole": "numbers in 0..1, both ends included, and classes from 0 to classes - 1 are right",
-    "empty": "an empty label file is right: it marks a background image",
-    "other": "an image may have any suffix, .webp as well as .jpg and .png",
-}
-
-
 def _named_apart(root, classes):
     return {(place, "label" if problem == "no label" else problem) for place, problem in audit(root, classes)}
+
+
+def _in_pixels(root, classes):
+    return {(place, problem) for place, problem in audit(root, classes) if "pixels" not in place}
+
+
+def _one_each(root, classes):
+    return set(dict(sorted(audit(root, classes))).items())
+
+
+_FILES = {  # what is said where the problem of this file is missing, or where one is found that it has not
+    "lonely": ("an image without a label file is missing", {"asked": ("no image", "class", "range")}),
+    "orphan": ("a label file without an image is missing", {"asked": ("no label", "class", "range")}),
+    "next": ("with K classes the last one is K - 1 (and every line counts, not only the first)", {"lines": slice(1)}),
+    "minus": ("a class of -1 is missing", {"of_class": lambda label, classes: label < classes}),
+    "wide": ("width and height have to be in 0..1 too", {"numbers": slice(2)}),
+    "left": ("a number below 0 is missing", {"in_range": lambda x: x <= 1}),
+    "pixels": ("numbers in pixels are missing", _in_pixels),
+    "twice": ("a file can have several problems, and each of them is wanted", _one_each),
+    "whole": ("numbers from 0 to 1 and classes from 0 to classes - 1 are right", {"in_range": lambda x: 0 < x < 1}),
+    "empty": ("an empty label file is right: it marks a background image", {"empty": False}),
+    "other": ("an image may have any suffix, .webp as well as .png", {"suffixes": (".png", ".jpg", ".jpeg")}),
+}
 
 
 @exercise(
@@ -459,22 +409,10 @@ def _named_apart(root, classes):
     audit,
     cases=2,
     mistakes={
-        "a place is the split and the name without suffix, as 'train/a'": lambda root, classes: {
-            (place.split("/")[1], problem) for place, problem in audit(root, classes)
-        },
+        "a place is the split and the name without suffix, as 'train/a'": {"place": lambda split, name: name},
         "nothing is found in one of the splits: look at both": {"splits": ("train",)},
         "the problem has another name": _named_apart,
-        MISSED["lonely"]: {"asked": ("no image", "class", "range")},
-        MISSED["orphan"]: {"asked": ("no label", "class", "range")},
-        MISSED["next"]: {"lines": slice(1)},
-        MISSED["minus"]: {"of_class": lambda label, classes: label < classes},
-        MISSED["wide"]: {"numbers": slice(2)},
-        MISSED["left"]: {"in_range": lambda x: x <= 1},
-        MISSED["pixels"]: lambda root, classes: {(p, w) for p, w in audit(root, classes) if "pixels" not in p},
-        MISSED["twice"]: lambda root, classes: set(dict(sorted(audit(root, classes))).items()),
-        INVENTED["whole"]: {"in_range": lambda x: 0 < x < 1},
-        INVENTED["empty"]: {"empty": False},
-        INVENTED["other"]: {"suffixes": (".png", ".jpg", ".jpeg")},
+        **dict(_FILES.values()),
     },
 )
 def check_audit(rng, student):
@@ -482,19 +420,13 @@ def check_audit(rng, student):
     with tempfile.TemporaryDirectory() as folder:
         wanted = _harbour(Path(folder), classes, rng)
         got = attempt(student, Path(folder), classes)
-    if got is None:
-        raise CheckFailed("nothing is returned: is the `return` missing?")
-    if not isinstance(got, (set, frozenset)):
-        raise CheckFailed(f"a set of pairs is wanted, not a {type(got).__name__}")
-    if not all(isinstance(one, tuple) and len(one) == 2 for one in got):
-        raise CheckFailed("every element has to be a pair (place, problem), for example ('train/a', 'no label')")
+    if not isinstance(got, (set, frozenset)) or not all(isinstance(one, tuple) and len(one) == 2 for one in got):
+        raise CheckFailed("a set of pairs (place, problem) is wanted, such as {('train/a', 'no label')}")
     bare = sorted(str(place) for place, _ in got if "/" not in str(place) or "." in str(place))
     expect(not bare, "a place is the split and the name without suffix, as 'train/a'", f"; got {bare[:1]}")
     silent = [split for split in ("train", "val") if got and not any(place.startswith(split) for place, _ in got)]
     expect(not silent, "nothing is found in one of the splits: look at both", f" (nothing in {silent})")
-    for place, problem in sorted(wanted - got):
+    for place, problem in [*sorted(wanted - got), *sorted(got - wanted)]:
         other = sorted(str(p) for at, p in got - wanted if at == place)
-        expect(not other, "the problem has another name", f": {place} has {problem!r}, not {other[:1]}")
-        expect(False, MISSED[place.split("/")[1]], f" ({place})")
-    for place, problem in sorted(got - wanted):
-        expect(False, INVENTED.get(place.split("/")[1], "one problem too many"), f" ({place}: {problem!r})")
+        expect(not other or problem in other, "the problem has another name", f": {place} has {problem!r}, not {other}")
+        expect(False, _FILES.get(place.split("/")[1], ("one problem too many",))[0], f" ({place}: {problem!r})")

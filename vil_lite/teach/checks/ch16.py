@@ -8,7 +8,6 @@ import numpy as np
 from ._base import exercise
 
 # ---------------------------------------------------------------- 16.1
-
 THRESHOLDS = 0.5 + 0.05 * np.arange(10)
 
 
@@ -26,9 +25,7 @@ def one_box(iou, *, right=lambda iou: iou >= THRESHOLDS, full=0.995, by=10):
     mistakes={
         "a right box scores 0.995 at a threshold, not 1: the last trapezium has half its area": {"full": 1.0},
         "this is the sum over the ten thresholds; divide by 10": {"by": 1},
-        "the thresholds that iou does NOT reach are counted: a box is right where iou >= threshold": {
-            "right": lambda iou: iou < THRESHOLDS
-        },
+        "a box is right where iou >= threshold; those not reached are counted": {"right": lambda iou: iou < THRESHOLDS},
         "an IoU that just reaches a threshold is right: iou >= threshold": {"right": lambda iou: iou > THRESHOLDS},
         "the first threshold is 0.50; it is missing": {"right": lambda iou: iou >= THRESHOLDS[1:]},
         "there are ten thresholds, so divide by 10, not by 9": {"by": 9},
@@ -46,8 +43,6 @@ def check_one_box(rng):
 
 
 # ---------------------------------------------------------------- 16.2
-
-
 def wilson(
     found,
     total,
@@ -81,14 +76,10 @@ def _wald(found, total, z):
         "the centre is not p but p + z²/(2n)": {"centre": lambda p, n, z: p},
         "the root has to be multiplied by z": {"half": lambda p, n, z: (p * (1 - p) / n + z**2 / (4 * n**2)) ** 0.5},
         "z²/(4n²) is missing under the root": {"half": lambda p, n, z: z * (p * (1 - p) / n) ** 0.5},
-        "what is under the root has to be z²/(4n²), not z²/(4n)": {
-            "half": lambda p, n, z: z * (p * (1 - p) / n + z**2 / (4 * n)) ** 0.5
-        },
+        "the root has z²/(4n²), not z²/(4n)": {"half": lambda p, n, z: z * (p * (1 - p) / n + z**2 / 4 / n) ** 0.5},
         "z is an argument; 1.96 is only its default": lambda f, n, z: wilson(f, n),
         "low and high are exchanged": lambda f, n, z: wilson(f, n, z)[::-1],
-        "the interval is cut off or left out where all are found; Wilson's has a width there": lambda f, n, z: (
-            (1.0, 1.0) if f == n else wilson(f, n, z)
-        ),
+        "Wilson's has a width where all are found": lambda f, n, z: (1.0, 1.0) if f == n else wilson(f, n, z),
     },
 )
 def check_wilson(rng):
@@ -98,18 +89,20 @@ def check_wilson(rng):
 
 
 # ---------------------------------------------------------------- 16.3
+def _quantiles(values, level, ends=lambda level: [(1 - level) / 2, (1 + level) / 2]):
+    return np.quantile(values, ends(level))
 
 
 def interval(
-    statistic,
-    draws,
-    level=0.95,
-    *,
-    weigh=lambda row, images: np.bincount(row, minlength=images),
-    ends=lambda level: [(1 - level) / 2, (1 + level) / 2],
+    statistic, draws, level=0.95, *, weigh=lambda row, n: np.bincount(row, minlength=n), quantiles=_quantiles, **ends
 ):
     """Percentile interval of a statistic of weighted images."""
-    return np.quantile([statistic(weigh(row, draws.shape[1])) for row in draws], ends(level))
+    return quantiles([statistic(weigh(row, draws.shape[1])) for row in draws], level, **ends)
+
+
+def _normal(values, level):
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    return np.mean(values) - z * np.std(values), np.mean(values) + z * np.std(values)
 
 
 def _two_floats(function, *inputs):
@@ -125,22 +118,14 @@ def _two_floats(function, *inputs):
     rtol=1e-9,
     atol=1e-12,
     mistakes={
-        "an image that is drawn twice has to count twice: weights, not just which images occur": {
-            "weigh": lambda row, images: np.bincount(row, minlength=images).clip(max=1)
-        },
-        "an image that was not drawn needs its 0 too; give bincount minlength": {
-            "weigh": lambda row, images: np.bincount(row)
-        },
-        "the row of image numbers is given to statistic(); it wants how often each image counts": {
-            "weigh": lambda row, images: row
-        },
+        "an image drawn twice counts twice": {"weigh": lambda row, n: np.bincount(row, minlength=n).clip(max=1)},
+        "an image that was not drawn needs its 0: minlength": {"weigh": lambda row, n: np.bincount(row)},
+        "statistic() wants how often each image counts, not the row of numbers": {"weigh": lambda row, n: row},
         "a level of 0.9 leaves out 0.05 on each side, not 0.1": {"ends": lambda level: [1 - level, level]},
         "these are the least and the greatest value; take quantiles": {"ends": lambda level: [0, 1]},
         "`level` is an argument; 0.95 is only its default": {"ends": lambda level: [0.025, 0.975]},
         "the upper end comes first; the lower one is wanted first": lambda *a: interval(*a)[::-1],
-        "the normal interval, mean ± z · deviation, is another one; take quantiles of the resampled values": lambda statistic, draws, level: (
-            _normal([statistic(np.bincount(row, minlength=draws.shape[1])) for row in draws], level)
-        ),
+        "the normal interval, mean ± z · deviation, is another; take quantiles": {"quantiles": _normal},
     },
 )
 def check_interval(rng):
@@ -156,21 +141,14 @@ def check_interval(rng):
     return {"statistic": statistic, "draws": draws, "level": 0.9}
 
 
-def _normal(values, level):
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    return np.mean(values) - z * np.std(values), np.mean(values) + z * np.std(values)
-
-
 # ---------------------------------------------------------------- 16.4
-
-
-def paired(first, second, level=0.95, *, ends=lambda level: [(1 - level) / 2, (1 + level) / 2]):
+def paired(first, second, level=0.95, **ends):
     """Interval of the difference of two models on the same draws."""
-    return np.quantile(second - first, ends(level))
+    return _quantiles(second - first, level, **ends)
 
 
 def _each(first, second, level):
-    return [np.quantile(x, [(1 - level) / 2, (1 + level) / 2]) for x in (first, second)]
+    return _quantiles(first, level), _quantiles(second, level)
 
 
 @exercise(
@@ -182,15 +160,9 @@ def _each(first, second, level):
     atol=1e-12,
     mistakes={
         "the sign: how much better `second` is, so second - first": lambda a, b, level: paired(b, a, level),
-        "each model has its own quantiles here, and then they are subtracted: the pairing is lost; subtract draw by draw first": lambda *a: (
-            _each(*a)[1] - _each(*a)[0]
-        ),
-        "far too wide: the low end of one minus the high end of the other; subtract draw by draw first": lambda *a: (
-            _each(*a)[1] - _each(*a)[0][::-1]
-        ),
-        "sorting breaks the pairs: entry r of both belongs to the same draw": lambda a, b, level: paired(
-            np.sort(a), np.sort(b), level
-        ),
+        "each model has its own quantiles: the pairing is lost": lambda *x: _each(*x)[1] - _each(*x)[0],
+        "far too wide: low end minus high end; subtract draw by draw": lambda *x: _each(*x)[1] - _each(*x)[0][::-1],
+        "sorting breaks the pairs, which share a draw": lambda a, b, level: paired(np.sort(a), np.sort(b), level),
         "a level of 0.9 leaves out 0.05 on each side, not 0.1": {"ends": lambda level: [1 - level, level]},
         "`level` is an argument; 0.95 is only its default": {"ends": lambda level: [0.025, 0.975]},
         "the upper end comes first; the lower one is wanted first": lambda *a: paired(*a)[::-1],
@@ -204,8 +176,6 @@ def check_paired(rng):
 
 
 # ---------------------------------------------------------------- 16.5
-
-
 def images_needed(sigma, gap, power=0.8, *, whole=math.ceil, sides=lambda z, power: z(0.975) + z(power), to=2):
     """Images that show a difference `gap` at the 95 % level with this power."""
     return whole((sides(NormalDist().inv_cdf, power) * sigma / gap) ** to)
@@ -218,17 +188,11 @@ def images_needed(sigma, gap, power=0.8, *, whole=math.ceil, sides=lambda z, pow
     rtol=1e-12,
     atol=0,
     mistakes={
-        "the power is missing: with z(0.975) alone a true difference is missed every second time": {
-            "sides": lambda z, power: z(0.975)
-        },
+        "the power is missing: half of all true differences are missed": {"sides": lambda z, power: z(0.975)},
         "`power` is an argument; 0.8 is only its default": lambda s, g, p: images_needed(s, g),
         "the bracket has to be squared": {"to": 1},
-        "z(0.95) is for one side; at the 95 % level with two sides it is z(0.975)": {
-            "sides": lambda z, power: z(0.95) + z(power)
-        },
-        "the power is the share of differences that are found: z(power), not z(1 - power)": {
-            "sides": lambda z, power: z(0.975) + z(1 - power)
-        },
+        "z(0.95) is for one side; at 95 % with two it is z(0.975)": {"sides": lambda z, power: z(0.95) + z(power)},
+        "the power is what is found: z(power), not z(1 - power)": {"sides": lambda z, power: z(0.975) + z(1 - power)},
         "round up: one image less is too few": {"whole": math.floor},
         "round up, not to the nearest: one image less is too few": {"whole": round},
         "round up to a whole image": {"whole": lambda x: x},

@@ -6,9 +6,8 @@ from torchvision.ops import box_iou
 
 from ._base import exercise, expect, watched
 
+
 # ---------------------------------------------------------------- 17.1
-
-
 def log_sigmoid(x, *, sign=-1, inside=-1):
     """The logarithm of sigmoid(x), without computing the sigmoid."""
     return sign * F.softplus(inside * x)
@@ -23,12 +22,8 @@ _COARSE = "right in torch; but a runtime's sigmoid is too coarse for its logarit
     "the logarithm of the sigmoid is right at any x",
     log_sigmoid,
     mistakes={
-        "at x = -120 this is minus infinity in float32, for the sigmoid is 0 and exp(120) infinite; F.softplus computes neither": lambda x: (
-            torch.sigmoid(x).log()
-        ),
-        "a small number under the logarithm ends the fall too early; use F.softplus": lambda x: (
-            torch.sigmoid(x) + 1e-8
-        ).log(),
+        "at x = -120 this is minus infinity: F.softplus computes no sigmoid": lambda x: torch.sigmoid(x).log(),
+        "a small number in the logarithm ends the fall; use F.softplus": lambda x: (torch.sigmoid(x) + 1e-8).log(),
         "this is log sigmoid(-x): the sign inside softplus is wrong": {"inside": 1},
         "the sign is wrong: a log of a number below 1 is negative": {"sign": 1},
         "the signs inside and outside are both missing": {"sign": 1, "inside": 1},
@@ -45,8 +40,6 @@ def check_log_sigmoid(rng, student):
 
 
 # ---------------------------------------------------------------- 17.2
-
-
 def disagreement(a, b, *, apart=lambda a, b: (a - b).abs(), most=torch.max, boxes=slice(4), scores=slice(4, None)):
     """Largest difference of boxes (pixels) and of scores, of raw predictions (B, 4 + classes, N)."""
     difference = apart(a, b)
@@ -65,14 +58,8 @@ def disagreement(a, b, *, apart=lambda a, b: (a - b).abs(), most=torch.max, boxe
         "the box ends with row 3 of dimension 1; row 4 is a score": {"boxes": slice(5)},
         "differences of both signs: take the absolute value before the maximum": {"apart": torch.sub},
         "the mean hides one box that is far off: take the maximum": {"most": torch.mean},
-        "rows 0 to 3 of dimension 1 are the box; this takes places, the last dimension": lambda a, b: (
-            (a - b).abs()[..., :4].max(),
-            (a - b).abs()[..., 4:].max(),
-        ),
-        "boxes and scores are mixed: pixels and scores have different units": {
-            "boxes": slice(None),
-            "scores": slice(None),
-        },
+        "rows 0 to 3 of dimension 1 are the box; this takes the last dimension": lambda a, b: disagreement(a.mT, b.mT),
+        "boxes and scores are mixed: they have different units": {"boxes": slice(None), "scores": slice(None)},
         "the order is boxes, then scores": lambda a, b: disagreement(a, b)[::-1],
     },
 )
@@ -86,16 +73,14 @@ def check_disagreement(rng):
 
 
 # ---------------------------------------------------------------- 17.3
-
-
-def agreement(a, b, iou=0.9, *, names=(5, 5), sides=(0, 1), enough=torch.ge, nothing=1.0):
+def agreement(a, b, iou=0.9, *, names=(5, 5), counted=(0, 1), listed=(0, 1), enough=torch.ge, nothing=1.0):
     """Share of the detections (n, 6) and (m, 6) with a partner of the same class in the other list."""
     partners = enough(box_iou(a[:, :4], b[:, :4]), iou)
     if names:
         partners = partners & (a[:, names[0] :][:, :1] == b[:, names[1]])
     matched = [partners.any(dim=1).sum(), partners.any(dim=0).sum()]
-    total = sum((len(a), len(b))[side] for side in sides)
-    return float(sum(matched[side] for side in sides) / total) if total else nothing
+    total = sum((len(a), len(b))[side] for side in listed)
+    return float(sum(matched[side] for side in counted) / total) if total else nothing
 
 
 def _nearest(a, b, iou):
@@ -119,13 +104,6 @@ def _one_to_one(a, b, iou):
     return 2 * pairs / (len(a) + len(b)) if len(a) + len(b) else 1.0
 
 
-def _row_by_row(a, b, iou):
-    """A mistake: row k is compared with row k."""
-    n = min(len(a), len(b))
-    same = (box_iou(a[:n, :4], b[:n, :4]).diagonal() >= iou) & (a[:n, 5] == b[:n, 5])
-    return float(2 * same.sum() / (len(a) + len(b))) if len(a) + len(b) else 1.0
-
-
 @exercise(
     "17.3",
     "the share of detections with a partner",
@@ -136,26 +114,19 @@ def _row_by_row(a, b, iou):
     rtol=1e-5,
     mistakes={
         "the class is ignored: a box with another name is not the same detection": {"names": None},
-        "only the detections of `a` are counted: what `b` found and `a` did not goes unnoticed": {"sides": (0,)},
-        "only the detections of `b` are counted: what `a` found and `b` did not goes unnoticed": {"sides": (1,)},
+        "only the detections of `a` are counted, not those of `b` that `a` has not": {"counted": (0,), "listed": (0,)},
+        "only the detections of `b` are counted, not those of `a` that `b` has not": {"counted": (1,), "listed": (1,)},
         "an IoU of exactly `iou` is enough (>=)": {"enough": torch.gt},
         "`iou` is ignored: only its default 0.9 is used": lambda a, b, iou: agreement(a, b),
         "two empty lists agree: 1, and nothing is divided by 0": {"nothing": float("nan")},
         "two empty lists agree: the share is 1, not 0": {"nothing": 0.0},
-        "if one list is empty and the other is not, nothing has a partner: the share is 0": lambda a, b, iou: (
-            agreement(a, b, iou) if len(a) else 1.0
-        ),
+        "if one list is empty, the share is 0": lambda a, b, iou: agreement(a, b, iou) if len(a) else 1.0,
         "the classes stand in column 5; column 4 holds the scores": {"names": (4, 4)},
         "the box with the largest IoU may have another name: look for a partner among all": _nearest,
         "two detections may share a partner: do not pair them off": _one_to_one,
-        "detections come in any order: row k of one list need not belong to row k of the other": _row_by_row,
         "this is a percentage; a share lies between 0 and 1": lambda *x: 100 * agreement(*x),
-        "this is a count; divide by the number of all detections": lambda a, b, iou: (
-            (len(a) + len(b)) * agreement(a, b, iou)
-        ),
-        "pairs are counted once, and both lists by which they are divided": lambda a, b, iou: (
-            agreement(a, b, iou, sides=(0,)) * len(a) / (len(a) + len(b)) if len(a) + len(b) else 1.0
-        ),
+        "this is a count; divide by all detections": lambda a, b, iou: (len(a) + len(b)) * agreement(a, b, iou),
+        "pairs are counted once, and divided by both lists": {"counted": (0,)},
     },
 )
 def check_agreement(rng):
@@ -188,8 +159,6 @@ def _boxes(rng, n):
 
 
 # ---------------------------------------------------------------- 17.4
-
-
 def serves(tokens, length, padded):
     """Whether a graph traced with chunks of `length` tokens, with padding or without, takes so many tokens."""
     return padded or tokens % length == 0
@@ -206,9 +175,7 @@ def serves(tokens, length, padded):
         "without padding in the trace the tokens must be whole chunks": lambda t, n, p: True,
         "a remainder of 0 is what fits": lambda t, n, p: p or t % n != 0,
         "what counts is not the size but the remainder": lambda t, n, p: p or t >= n,
-        "the division is the wrong way round: the tokens must be a multiple of the chunk": lambda t, n, p: (
-            p or n % t == 0
-        ),
+        "the division is the wrong way round: a whole number of chunks fits": lambda t, n, p: p or n % t == 0,
         "the answer is the wrong way round: True if the graph can take the tokens": lambda t, n, p: not serves(t, n, p),
     },
 )

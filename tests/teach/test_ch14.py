@@ -18,28 +18,12 @@ def test_the_references_are_the_library():
     torch.testing.assert_close(ch14.on_map(block, x), on_map(x))
 
 
-def _restored_after(*kinds):
-    """14.2 with `except` in place of `finally`."""
-
-    def answer(names, donor, block, call):
-        original, names[donor] = names[donor], block
-        try:
-            result = call()
-        except kinds:
-            names[donor] = original
-            raise
-        names[donor] = original
-        return result
-
-    return answer
-
-
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (_restored_after(Exception), "an interruption"),
-        (_restored_after(BaseException), ""),
-        (_restored_after(ConnectionError, KeyboardInterrupt), ""),
+        (ch14._after(Exception), "an interruption"),
+        (ch14._after(BaseException), ""),
+        (ch14._after(ConnectionError, KeyboardInterrupt), ""),
     ],
 )
 def test_whatever_happens_includes_an_interruption(answer, message):

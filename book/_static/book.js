@@ -23,11 +23,19 @@ addEventListener("DOMContentLoaded", () => {
   addEventListener("resize", update);
 })();
 
-// Lines that are wrapped, outputs on any screen and code on a narrow one, hang under their beginning: each becomes a block.
+// Lines that are wrapped, on a narrow screen all and on a wide one those of outputs and of code that is no cell's, hang under
+// their beginning: each becomes a block.
 addEventListener("DOMContentLoaded", () => {
   const narrow = matchMedia("(max-width: 600px)").matches;
-  for (const pre of document.querySelectorAll(narrow ? ".bd-article .cell pre" : ".bd-article .cell_output pre")) {
+  for (const pre of document.querySelectorAll(narrow ? ".bd-article pre" : ".bd-article pre:not(.cell_input pre)")) {
     pre.innerHTML = pre.innerHTML.replace(/\n$/, "").split("\n").map(line => `<span class="vl-line">${line}\n</span>`).join("");
+  }
+});
+
+// On a narrow screen a column of sentences would be one word wide: it gets room, and its table scrolls.
+addEventListener("DOMContentLoaded", () => {
+  for (const cell of document.querySelectorAll(".bd-article table:not(.vl-symbols) :is(td, th)")) {
+    if (cell.textContent.trim().length > 40) cell.classList.add("vl-sentence");
   }
 });
 

@@ -137,12 +137,12 @@ def _axe(tab, context, rules, only=None) -> list[str]:
 
 
 def cut(tab) -> list[str]:
-    """The cells' code and outputs that go on beyond their box on the page that is open, folded ones too."""
+    """Code and outputs that go on beyond their box on the page that is open, folded ones too."""
     return tab.evaluate(
         """() => {
         const closed = [...document.querySelectorAll("article details:not([open])")], found = [];
         for (const box of closed) box.open = true;
-        for (const pre of document.querySelectorAll("article .cell pre"))
+        for (const pre of document.querySelectorAll("article pre"))
           if (pre.scrollWidth > pre.clientWidth + 1) {
             const longest = pre.textContent.split("\\n").reduce((a, b) => (b.length > a.length ? b : a));
             found.push(`cut at ${innerWidth} px: ${longest.slice(0, 100)}`);

@@ -159,7 +159,18 @@ def test_every_symbol_of_the_table_comes_in_in_a_chapter():
 
 @pytest.mark.parametrize(
     "symbol, chapter",
-    [("S", 1), (r"\sigma", 1), ("C_t", 3), ("F_t", 4), (r"\mu_t", 5), ("A_t", "5b"), ("p", "5b"), ("B", 6), ("P", 6), ("E", 7)],
+    [
+        ("S", 1),
+        (r"\sigma", 1),
+        ("C_t", 3),
+        ("F_t", 4),
+        (r"\mu_t", 5),
+        ("A_t", "5b"),
+        ("p", "5b"),
+        ("B", 6),
+        ("P", 6),
+        ("E", 7),
+    ],
 )
 def test_a_symbol_comes_in_where_it_first_has_its_meaning(symbol, chapter):
     (row,) = (row for row in symbols.rows(ROOT) if symbol in row.symbols)

@@ -1,109 +1,166 @@
-"""Which formats take a ViL detector, and what comes out?  The shipped detector and plain YOLOv8n, by ultralytics' own export.
+"""Which formats take a ViL detector, and what comes out?  It and a plain YOLOv8n, by ultralytics' own export, in every format.
 
-    python experiments/ch17_exports.py                    all; needs openvino, nncf, ncnn, pnnx==20260526, MNN, coremltools
+    python experiments/ch17_exports.py                    all; what is not installed is recorded as that
     python experiments/ch17_exports.py --formats MNN      some alone; the record holds all that were tried so far
+    python experiments/ch17_exports.py --times            only the times of the files that are there: needs an idle machine
 
-Every case is a process of its own, because some converters kill theirs.  What is compared with torch: the raw boxes and
-scores of 20 scenes, and for the shipped detector the mAP on 60.  The plain YOLOv8n is a rival in conversion alone: it has
-the shipped detector's weights where they fit, and initial ones in the three C2f blocks' bottlenecks that are ViL there.
-What is done is kept in runs/ch17_exports.  Writes book/results/ch17_exports.json.
+Every case is a process of its own, because some converters kill theirs.  Both detectors were trained: the one with ViL is the
+shipped one, the plain one the common start of chapter 15.  Each sees scenes of the scale that it was trained for, so their
+mAPs say nothing about each other; each file is compared with its own network in torch: the raw boxes and scores of RAW
+scenes, and the mAP of SCENES, whose interval is that of a paired bootstrap over these scenes.  Times are multiples of plain
+YOLOv8n in torch, taken in turn with it in the process of the case.
+
+Beyond this project's packages: openvino nncf ncnn pnnx==20260526 MNN coremltools litert-torch ai-edge-litert
+ai-edge-quantizer; coremltools needs numpy<=2.3.5.  What is done is kept in runs/ch17_exports.  Writes
+book/results/ch17_exports.json.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
-
-import cv2
-import torch
-from _record import kept, record
-from ultralytics import YOLO
-from ultralytics.nn.autobackend import AutoBackend
-from ultralytics.utils import LOGGER
-
-from vil_lite._files import write
-from vil_lite.data import airfield
-from vil_lite.yolo import load_weights
-from vil_lite.yolo.models import stock_yaml, write_yaml
-from vil_lite.yolo.shipped import airfield_detector
+from unittest.mock import patch
 
 os.environ["YOLO_AUTOINSTALL"] = "0"  # what is not installed is recorded as that
+
+import ch15_start
+import cv2
+import numpy as np
+import torch
+from _record import keep_heap, kept, record
+from ultralytics import YOLO
+from ultralytics.engine.exporter import export_formats
+from ultralytics.nn.autobackend import AutoBackend
+from ultralytics.utils import LOGGER, nms
+
+from vil_lite._files import whole, write
+from vil_lite.data import airfield
+from vil_lite.data.airfield.scene import METRES
+from vil_lite.yolo.compare import _flat, _Keeping
+from vil_lite.yolo.shipped import WEIGHTS, airfield_detector
+from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
+
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "ch17_exports"
-SIZE, RAW, SCENES, SEED, TRAIN = 320, 20, 60, 17, 128
-LIMIT = 400  # seconds for one case
-MODELS = ("yolov8n-vil", "yolov8n")
+SIZE, RAW, SCENES, SEED, TRAIN, RESAMPLES = 320, 20, 60, 17, 128, 200
+LIMIT = 900  # seconds for one case
+PLAIN = "yolov8n"
+MODELS = {"yolov8n-vil": (WEIGHTS, METRES), PLAIN: (ch15_start.WEIGHTS, ch15_start.SCALE)}  # weights, metres of a pixel
 FORMATS = {  # name -> arguments of export
     "TorchScript": {"format": "torchscript"},
     "ONNX": {"format": "onnx"},
     "ONNX, nms=True": {"format": "onnx", "nms": True},
+    "ONNX, nms=True, conf=0.001": {"format": "onnx", "nms": True, "conf": 0.001},
     "ONNX, quantize=8": {"format": "onnx", "quantize": 8},
     "OpenVINO": {"format": "openvino"},
     "OpenVINO, float32": {"format": "openvino"},
+    "OpenVINO, quantize=8": {"format": "openvino", "quantize": 8},
     "NCNN": {"format": "ncnn"},
     "MNN": {"format": "mnn"},
     "CoreML": {"format": "coreml"},
     "LiteRT": {"format": "litert"},
-    "OpenVINO, quantize=8": {"format": "openvino", "quantize": 8},
 }
-PACKAGES = ("openvino", "nncf", "ncnn", "pnnx", "MNN", "coremltools", "litert-torch")
+LISTED = dict(zip(export_formats()["Argument"], zip(export_formats()["Format"], export_formats()["Arguments"])))
+OTHERS = {  # all others that ultralytics lists: with ViL alone, if only to see what they ask for
+    name: {"format": argument}
+    for argument, (name, _) in LISTED.items()
+    if argument != "-" and argument not in {chosen["format"] for chosen in FORMATS.values()}
+}
+PACKAGES = ("openvino", "nncf", "ncnn", "pnnx", "MNN", "coremltools", "litert-torch", "ai-edge-litert")
 
 
-def scenes():
-    """The data set, drawn once; returns its YAML."""
-    data = FOLDER / "scenes" / "data.yaml"
+def scenes(model):
+    """The data set of a model, drawn once; returns its YAML."""
+    data = FOLDER / f"{model}-scenes" / "data.yaml"
     if not data.is_file():
-        airfield.build(data.parent, train=TRAIN, val=SCENES, image_size=SIZE, seed=SEED, progress=False, workers=1)
+        same = {"image_size": SIZE, "seed": SEED, "metres_per_pixel": MODELS[model][1], "progress": False, "workers": 1}
+        airfield.build(data.parent, train=TRAIN, val=SCENES, **same)
     return data
 
 
 def weights(model):
     """The checkpoint of a model, made once."""
     path = FOLDER / f"{model}.pt"
-    if not path.is_file() and "vil" in model:
-        airfield_detector().save(path)
-    elif not path.is_file():
-        torch.manual_seed(SEED)
-        layers = {**stock_yaml("yolov8", "n"), "nc": len(YOLO(weights("yolov8n-vil")).names)}
-        plain = YOLO(write_yaml("yolov8n-plain", layers, "yolov8.yaml"), task="detect")
-        print(load_weights(plain, weights("yolov8n-vil")))
-        plain.save(path)
+    if not path.is_file():
+        airfield_detector(MODELS[model][0]).save(path)
     return path
 
 
-def settings(model):
-    """How all files are validated: each image alone, at the size that they were exported for, without a border."""
-    same = {"data": str(scenes()), "imgsz": SIZE, "batch": 1, "rect": False, "device": "cpu", "workers": 0}
-    return same | {"plots": False, "verbose": False, "project": str(FOLDER / "val"), "name": model, "exist_ok": True}
-
-
-def images():
-    """The first RAW validation scenes: (RAW, 3, SIZE, SIZE), float32 in 0..1, red first."""
-    return torch.cat([scene[None] for scene, _ in zip(_pictures(), range(RAW))])
-
-
-def _pictures():
-    for path in sorted((scenes().parent / "images" / "val").glob("*.png")):
-        yield torch.from_numpy(cv2.imread(str(path))[..., ::-1].copy()).permute(2, 0, 1) / 255
-
-
-def raw(network):
-    with torch.no_grad():
-        outputs = [network(x[None]) for x in images()]
-    return torch.cat([torch.as_tensor(y[0] if isinstance(y, (list, tuple)) else y).float() for y in outputs])
+def images(model):
+    """The first RAW validation scenes, one at a time: (1, 3, SIZE, SIZE), float32 in 0..1, red first."""
+    paths = sorted((scenes(model).parent / "images" / "val").glob("*.png"))[:RAW]
+    return [torch.from_numpy(cv2.imread(str(p))[..., ::-1].copy()).permute(2, 0, 1)[None] / 255 for p in paths]
 
 
 def in_torch(model):
-    """What the files are compared with; the predictions are kept beside the checkpoint."""
-    torch.save(raw(YOLO(weights(model)).model.fuse(verbose=False).float().eval()), FOLDER / f"{model}-raw.pt")
-    return judged(model, weights(model))
+    """The network itself, as the exporter takes it."""
+    return YOLO(weights(model)).model.fuse(verbose=False).float().eval()
 
 
-def judged(model, file):
-    """The mAP, of the detector that was trained."""
-    return {"mAP50-95": float(YOLO(file, task="detect").val(**settings(model)).box.map)} if model == MODELS[0] else {}
+def raw(network, model):
+    """Raw boxes (pixels) and scores of all scenes: (RAW, 4 + classes, places)."""
+    with torch.no_grad():
+        outputs = [network(x) for x in images(model)]
+    return torch.cat([torch.as_tensor(y[0] if isinstance(y, (list, tuple)) else y).float() for y in outputs])
+
+
+def of_torch(model):
+    """What the files are compared with; raw predictions and detections are kept beside the checkpoint."""
+    torch.save(raw(in_torch(model), model), FOLDER / f"{model}-raw.pt")
+    return {"mAP50-95": detections(model, weights(model), FOLDER / f"{model}-torch.npz")}
+
+
+def best_class_alone(model):
+    """Why nms=True scores less: torch's own mAP if each place counts with its best class alone, as in that graph; and above
+    which score.  By itself a validation takes every class of a place for a detection, from a score of 0.001 on."""
+    stock = nms.non_max_suppression
+
+    def once(*arguments, **options):
+        return stock(*arguments, **{**options, "multi_label": False})
+
+    with patch.object(nms, "non_max_suppression", once):
+        place = FOLDER / f"{model}-best.npz"
+        return {cut: detections(model, weights(model), place, conf=cut) for cut in (0.001, 0.25)}
+
+
+def detections(model, file, place, **options):
+    """The mAP50-95 of a file, validated image by image at the size it was exported for; keeps what it found on each."""
+    same = {
+        **options,
+        "data": str(scenes(model)),
+        "imgsz": SIZE,
+        "batch": 1,
+        "rect": False,
+        "device": "cpu",
+        "workers": 0,
+    }
+    found = []
+
+    class Keeping(_Keeping):
+        def get_stats(self):
+            stats = super().get_stats()
+            found.append(_flat(self.found))
+            return stats
+
+    where = {"project": str(FOLDER / "val"), "name": place.stem, "exist_ok": True, "plots": False, "verbose": False}
+    YOLO(file, task="detect").val(Keeping, **same, **where)
+    with whole(place, "wb") as to:
+        np.savez_compressed(to, **found[-1])
+    return float(average_precisions(found[-1]).mean())
+
+
+def judged(model, file, place):
+    """The mAP50-95 of a file and by how much it differs from torch's, with an interval for other scenes."""
+    detections(model, file, place)
+    runs = {name: dict(np.load(path)) for name, path in (("torch", FOLDER / f"{model}-torch.npz"), ("file", place))}
+    maps = resampled_maps({name: [run] for name, run in runs.items()}, SCENES, RESAMPLES)
+    scores = {name: [average_precisions(run).mean()] for name, run in runs.items()}
+    gap = paired_difference(maps["torch"], maps["file"], scores["torch"], scores["file"])
+    return {"mAP50-95": float(scores["file"][0]), **{key: gap[key] for key in ("difference", "low", "high")}}
 
 
 def backend(name, file):
@@ -120,12 +177,21 @@ def backend(name, file):
     return AutoBackend(str(file), device=torch.device("cpu"), fp16=False, verbose=False)
 
 
-def case(model, name, place):
-    """Export and run one case; after each step what is known is written to place, for the case that the process dies."""
-    row, folder = {"converts": False, "runs": False}, kept_at(model, name).with_suffix("")
+def export(model, name):
+    """Export a copy of the checkpoint; returns the path of the file."""
+    folder = kept_at(model, name).with_suffix("")
     folder.mkdir(exist_ok=True)
     copy = folder / "model.pt"
     copy.write_bytes(weights(model).read_bytes())
+    arguments = {"imgsz": SIZE, "verbose": False, **(FORMATS | OTHERS)[name]}
+    if "data" in LISTED[arguments["format"]][1]:  # to calibrate: not on what is judged
+        arguments |= {"data": str(scenes(model)), "split": "train"}
+    return YOLO(copy).export(**arguments)
+
+
+def case(model, name, place):
+    """Export and run one case; after each step what is known is written to place, for the case that the process dies."""
+    row = {"converts": False, "runs": False}
 
     def say(**found):
         row.update(found)
@@ -133,61 +199,121 @@ def case(model, name, place):
 
     say()
     try:
-        more = {"data": str(scenes())} if "quantize" in FORMATS[name] else {}
-        file = YOLO(copy).export(imgsz=SIZE, verbose=False, **FORMATS[name], **more)
-        say(converts=True, file=str(file))
-        network, ours = backend(name, file), torch.load(FOLDER / f"{model}-raw.pt", weights_only=True)
-        if "nms" in FORMATS[name]:  # boxes that are left, in another order: there is no place to compare
-            raw(network)
-            say(runs=True)
-        else:
-            apart = (raw(network) - ours).abs()
-            say(runs=True, box=float(apart[:, :4].max()), score=float(apart[:, 4:].max()))
-        say(**judged(model, file))
+        say(converts=True, file=str(export(model, name)))
+        network, ours = backend(name, row["file"]), torch.load(FOLDER / f"{model}-raw.pt", weights_only=True)
+        theirs = raw(network, model)
+        say(runs=True)
+        if "nms" not in name:  # else boxes that are left, in another order: there is no place to compare
+            apart = (theirs - ours).abs()
+            say(box=float(apart[:, :4].max()), score=float(apart[:, 4:].max()))
+        say(**judged(model, row["file"], kept_at(model, name).with_suffix(".npz")))
+    except ModuleNotFoundError as error:
+        say(needs=error.name)
     except (Exception, SystemExit) as error:
-        say(error=f"{type(error).__name__}: {error}".strip().splitlines()[0][:200])
+        said = [
+            line for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "["))
+        ]
+        say(error=f"{type(error).__name__}: {(said or [''])[0]}"[:200])
 
 
 def kept_at(model, name):
     return FOLDER / (f"{model}-{name}".replace(" ", "").replace(",", "-") + ".json")
 
 
+def forked(function, *arguments):
+    """Call a function in a process of its own, in which all is imported already; returns how that ended, if not well."""
+    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+    process.start()
+    process.join(LIMIT)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return f"not done within {LIMIT} seconds"
+    return f"the process died with {process.exitcode}" if process.exitcode else None
+
+
 def tried(model, name):
     """One case in a process of its own."""
     place = kept_at(model, name).with_suffix(".steps")
     place.unlink(missing_ok=True)
-    command = [sys.executable, "-W", "ignore", __file__, "--case", model, name, str(place)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
-        died = f"the process died with {done.returncode}: {(done.stderr.strip().splitlines() or [''])[-1][:160]}"
-    except subprocess.TimeoutExpired:
-        done, died = None, f"not done within {LIMIT} seconds"
+    end = forked(case, model, name, place)
     row = json.loads(place.read_text()) if place.is_file() else {"converts": False, "runs": False}
-    row.pop("file", None)
-    if (done is None or done.returncode) and "error" not in row:
-        row["error"] = died
-    return row
+    return {**row, "error": end} if end else row
+
+
+def timed(model, name, place, turns=12, calls=3):
+    """Seconds for one scene, of a file and of plain YOLOv8n in torch: the best call, in turn.  The first call of a turn does
+    not count: until then threads of the other one may still wait for work."""
+    file = json.loads(kept_at(model, name).read_text())["file"] if name != "torch" else None
+    candidates = {"reference": in_torch(PLAIN), "file": backend(name, file) if file else in_torch(model)}
+    x, best = images(model)[0], dict.fromkeys(candidates, float("inf"))
+    with torch.no_grad():
+        for _ in range(turns):
+            for key, network in candidates.items():
+                network(x)
+                for _ in range(calls):
+                    start = time.perf_counter()
+                    network(x)
+                    best[key] = min(best[key], time.perf_counter() - start)
+    write(place, json.dumps(best))
+
+
+def take_times():
+    """Time all files that run; a process that dies or hangs leaves no time."""
+    for model, rows in so_far().items():
+        for name, row in rows.items():
+            if name == "torch" or row["runs"]:
+                place = kept_at(model, name).with_suffix(".time")
+                place.unlink(missing_ok=True)
+                command = [sys.executable, "-W", "ignore", __file__, "--time", model, name, str(place)]
+                subprocess.run(command, capture_output=True, timeout=LIMIT)
+                print(model, name, place.read_text() if place.is_file() else "no time", flush=True)
+
+
+def so_far():
+    """{model: {format: row}} of what is kept, with the times as multiples of plain YOLOv8n in torch."""
+    found = {}
+    for model in MODELS:
+        for name in ["torch", *FORMATS, *OTHERS]:
+            if kept_at(model, name).is_file():
+                row, place = json.loads(kept_at(model, name).read_text()), kept_at(model, name).with_suffix(".time")
+                row.pop("file", None)
+                if place.is_file():
+                    seconds = json.loads(place.read_text())
+                    row["time"] = seconds["file"] / seconds["reference"]
+                found.setdefault(model, {})[name] = row
+    return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
-    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
-    parser.add_argument("--case", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--formats", nargs="+", default=[*FORMATS, *OTHERS], choices=[*FORMATS, *OTHERS])
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument(
+        "--times", action="store_true", help="only take the times: some 3 minutes, nothing else running"
+    )
+    parser.add_argument("--time", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.case:
-        return case(*arguments.case)
-    for model in arguments.models:
-        kept(kept_at(model, "torch"), lambda m=model: in_torch(m))
-        for name in arguments.formats:
-            print(model, name, kept(kept_at(model, name), lambda m=model, n=name: tried(m, n)), flush=True)
-    names = ["torch", *FORMATS]
-    there = {m: {n: json.loads(kept_at(m, n).read_text()) for n in names if kept_at(m, n).is_file()} for m in MODELS}
-    figures = {"models": there, "size": SIZE, "raw": RAW, "scenes": SCENES}
+    if arguments.time:
+        return timed(*arguments.time[:2], Path(arguments.time[2]))
+    if arguments.times:
+        take_times()
+    else:
+        for model in arguments.models:
+            forked(kept, kept_at(model, "torch"), lambda m=model: of_torch(m))
+            forked(kept, FOLDER / f"{model}-best.json", lambda m=model: best_class_alone(m))
+            for name in [n for n in arguments.formats if n in FORMATS or model != PLAIN]:
+                print(model, name, kept(kept_at(model, name), lambda m=model, n=name: tried(m, n)), flush=True)
+    reference = [json.loads(p.read_text())["reference"] for p in FOLDER.glob("*.time")]
+    figures = {"models": so_far(), "size": SIZE, "raw": RAW, "scenes": SCENES, "resamples": RESAMPLES}
+    figures["best class alone"] = {m: json.loads((FOLDER / f"{m}-best.json").read_text()) for m in so_far()}
+    figures["metres_per_pixel"] = {model: list(scale) for model, (_, scale) in MODELS.items()}
+    figures["reference_ms"] = 1e3 * min(reference) if reference else None
     record("ch17_exports", figures, seeds=[SEED], packages=("torch", "ultralytics", "onnx", "onnxruntime", *PACKAGES))
 
 
 if __name__ == "__main__":
+    keep_heap()
     LOGGER.setLevel("ERROR")
     warnings.filterwarnings("ignore")
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -4,11 +4,15 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from torch.onnx._internal.torchscript_exporter import registration
 from ultralytics import YOLO
 
 import vil_lite.yolo
 from vil_lite.yolo.export import ANY_SIZE
+
+try:
+    from torch.onnx._internal.torchscript_exporter import registration
+except ModuleNotFoundError:  # torch before 2.9
+    from torch.onnx._internal import registration
 
 
 @pytest.fixture(scope="module")

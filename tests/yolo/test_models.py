@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import ch14_families
 import pytest
 import torch
 from ultralytics import YOLO
@@ -296,3 +297,13 @@ def test_the_recorded_table_and_the_readme_name_the_families_and_heads_that_ther
         for name, head in zip(names.split(" · "), heads.split(" · "), strict=True):
             said[name.strip("`")] = [t for t in TASKS if t in head]
     assert said == table
+
+
+def test_a_family_trains_a_step_opens_elsewhere_and_exports(tmp_path, monkeypatch):
+    """One row of the recorded table, made anew; experiments/ch14_families.py makes them all, in an hour."""
+    recorded = json.loads((Path(__file__).resolve().parents[2] / "book/results/ch14_families.json").read_text())
+    wanted = next(r for r in recorded["figures"]["rows"] if (r["model"], r["task"]) == ("yolo11n-vil", "segment"))
+    monkeypatch.setattr(ch14_families, "FOLDER", tmp_path)
+    row = ch14_families.try_out("yolo11", "n", "segment")
+    assert row["trained"] and row["reload"] < 1e-4 and row["onnx"] < 1e-3
+    assert {key: row[key] for key in ("parameters", "plain")} == {key: wanted[key] for key in ("parameters", "plain")}

@@ -102,11 +102,18 @@ def test_the_block_that_is_thrown_away_draws_no_random_numbers():
 
 
 def test_the_activation_of_a_yaml_reaches_our_block():
-    model = as_dict("yolov8n-vil") | {"activation": "torch.nn.ReLU()"}
-    with torch.device("meta"):
-        layers, _ = tasks.parse_model(model, ch=3, verbose=False)
-    assert type(layers[6].cv1.act) is type(layers[6].cv2.act) is nn.ReLU
-    assert type(Conv.default_act) is nn.SiLU
+    """And the default is afterwards what ultralytics makes it: the usual one again, or in older versions that of the YAML."""
+    activation, usual = {"activation": "torch.nn.ReLU()"}, Conv.default_act
+    try:
+        with torch.device("meta"):
+            tasks.parse_model(tasks.yaml_model_load("yolov8n.yaml") | activation, ch=3, verbose=False)
+            theirs = type(Conv.default_act)
+            Conv.default_act = usual
+            layers, _ = tasks.parse_model(as_dict("yolov8n-vil") | activation, ch=3, verbose=False)
+        assert type(layers[6].cv1.act) is type(layers[6].cv2.act) is nn.ReLU
+        assert type(Conv.default_act) is theirs
+    finally:
+        Conv.default_act = usual
 
 
 @pytest.mark.parametrize(("family", "numbers"), [("yolo11", 464_912), ("yolo12", 464_912), ("yolov8", 897_664)])

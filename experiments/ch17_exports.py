@@ -93,7 +93,8 @@ def weights(model):
 def images(model):
     """The first RAW validation scenes, one at a time: (1, 3, SIZE, SIZE), float32 in 0..1, red first."""
     paths = sorted((scenes(model).parent / "images" / "val").glob("*.png"))[:RAW]
-    return [torch.from_numpy(cv2.imread(str(p))[..., ::-1].copy()).permute(2, 0, 1)[None] / 255 for p in paths]
+    pictures = [torch.from_numpy(cv2.imread(str(p))[..., ::-1].copy()).permute(2, 0, 1)[None] for p in paths]
+    return [x.contiguous() / 255 for x in pictures]  # MNN reads memory as it lies
 
 
 def in_torch(model):
@@ -208,7 +209,7 @@ def case(model, name, place):
             say(box=float(apart[:, :4].max()), score=float(apart[:, 4:].max()))
         say(**judged(model, row["file"], kept_at(model, name).with_suffix(".npz")))
     except ModuleNotFoundError as error:
-        say(needs=error.name)
+        say(needs=error.name or str(error)[:80])
     except (Exception, SystemExit) as error:
         said = [
             line for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "["))

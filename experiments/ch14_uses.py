@@ -165,7 +165,7 @@ def benchmarked(model):
 
 
 def compiled(model):
-    """torch.compile by ultralytics' argument: the same detections, and a step of training."""
+    """torch.compile by ultralytics' argument: the same detections."""
     view = scene(model, SIZE).image[..., ::-1].copy()
     same = {"imgsz": SIZE, "conf": 0.01, "device": "cpu", "verbose": False}
     plain = YOLO(weights(model)).predict(view, **same)[0].boxes.data
@@ -173,11 +173,7 @@ def compiled(model):
     ours = compiling.predict(view, **same, compile=True)[0].boxes.data
     is_compiled = any("OptimizedModule" in type(m).__name__ for m in compiling.predictor.model.modules())
     apart = float((ours - plain).abs().max()) if ours.shape == plain.shape else float("inf")
-    with tempfile.TemporaryDirectory() as folder:
-        learner = YOLO(weights(model))
-        learner.train(**training(model, folder, compile=True, val=False))
-        finite = all(bool(p.isfinite().all()) for p in YOLO(Path(folder, "run/weights/last.pt")).model.parameters())
-    return {"compiled": is_compiled, "boxes": len(plain), "worst number apart": apart, "trained": finite}
+    return {"compiled": is_compiled, "boxes": len(plain), "apart": apart}
 
 
 def half(model):

@@ -52,7 +52,7 @@ def start(code, *launcher, **environment):
     """Run code in another process, where this file can be imported; returns the finished process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": PATHS, **environment}
     command = launcher or (sys.executable, "-c", f"from test_training import *\ntorch.set_num_threads(1)\n{code}")
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
 
 def test_learns_the_digits_and_says_so(tmp_path, capsys):

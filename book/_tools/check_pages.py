@@ -31,6 +31,7 @@ LOADED = {  # tag: attributes whose address the browser fetches by itself
 LINKS_LOADED = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "dns-prefetch", "modulepreload", "manifest"}
 CSS_ADDRESS = re.compile(r"""url\(\s*['"]?([^'")]+)|@import\s+['"]([^'"]+)""")
 MOST_LINES = 60  # of what a cell prints
+TABLE_RULE = re.compile(r"\|\s*:?[-—–]+:?\s*\|")  # the line under the head of a Markdown table, as typed or as dashes
 FILE_NAME = re.compile(r"\.(png|svg|jpe?g|webp|gif)$", re.I)
 
 
@@ -94,6 +95,14 @@ def long_outputs(page: BeautifulSoup):
             yield f"a cell prints {lines} lines, more than {MOST_LINES}: {text[:60]!r}"
 
 
+def raw_tables(page: BeautifulSoup):
+    """Markdown tables that were left as they were typed."""
+    article = page.find("article")
+    for paragraph in article.find_all("p") if article else ():
+        if TABLE_RULE.search(text := paragraph.get_text()):
+            yield f"a table that stayed text: {text[:60]!r}"
+
+
 def target_fault(page: Path, address: str, root: Path) -> str | None:
     """Why an address inside the book leads nowhere, or None."""
     parts = urlsplit(address.strip())
@@ -113,6 +122,7 @@ def page_faults(path: Path, root: Path):
     page = soup(path)
     yield from alt_faults(page)
     yield from long_outputs(page)
+    yield from raw_tables(page)
     for name, address in loaded(page):
         if address.startswith(("data:", "#", "blob:")):
             continue

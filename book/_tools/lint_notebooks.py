@@ -312,6 +312,10 @@ def sections(notebook, problems) -> None:
 def main(paths: list[str]) -> int:
     chosen = [Path(path) for path in paths] or chapters(ROOT)
     problems = [problem for path in chosen for problem in lint(path)]
+    for path in [] if paths else sorted(set(ROOT.glob("book/**/*.ipynb")) - set(chosen)):
+        found = Problems(path)  # an appendix has no anatomy, only sizes
+        length(read(path), found)
+        problems += found
     sizes = [statements(cell) for path in chosen for _, cell in code_cells(read(path))]
     if sizes and statistics.median(sizes) >= MEDIAN_LINES:
         problems.append(

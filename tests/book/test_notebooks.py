@@ -239,6 +239,16 @@ def test_the_command_fails_and_says_why(tmp_path):
     assert done.returncode == 1 and "holds outputs" in done.stdout
 
 
+def test_the_command_looks_at_the_sizes_in_an_appendix_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(lint_notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(lint_notebooks, "chapters", lambda root: [])
+    appendix = tmp_path / "book" / "appendix" / "speed.ipynb"
+    appendix.parent.mkdir(parents=True)
+    nbformat.write(new_notebook(cells=[new_code_cell("x = 1\n" * 26)]), appendix)
+    assert lint_notebooks.main([]) == 1
+    assert "speed.ipynb" in (said := capsys.readouterr().out) and "26 lines of code" in said
+
+
 def project():
     """The small chapter's cells as a project: tasks in place of exercises, a report, a rubric."""
     notebook = good()

@@ -187,6 +187,8 @@ SEEDED = [
     ('<a href="../outside.html">x</a>', "a dead link: ../outside.html"),
     ('<img src="gone.png" alt="A">', "a dead link: gone.png"),
     (PRINTED.format("9\n" * 61), "a cell prints 61 lines"),
+    ("<p>| a | b |\n|---|---|\n| 1 | 2 |</p>", "a table that stayed text"),
+    ("<p>| a | b | |—|:—:| | 1 | 2 |</p>", "a table that stayed text"),
 ]
 GOOD = (
     '<p id="here"><img src="a.png" alt="A line"><a href="#here">x</a><a href="other.html#there">x</a><a href="#">x</a>'

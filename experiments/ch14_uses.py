@@ -82,9 +82,8 @@ def track(model, tracker):
     for frame in range(FRAMES):
         corner = STEP * frame
         view = large.image[corner : corner + SIZE, corner : corner + SIZE, ::-1].copy()
-        found = detector.track(view, persist=True, tracker=f"{tracker}.yaml", imgsz=SIZE, device="cpu", verbose=False)[
-            0
-        ]
+        same = {"persist": True, "tracker": f"{tracker}.yaml", "imgsz": SIZE, "device": "cpu", "verbose": False}
+        found = detector.track(view, **same)[0]
         truth = large.boxes - corner
         whole = np.flatnonzero((truth >= 0).all(axis=1) & (truth <= SIZE).all(axis=1))
         in_view |= set(whole.tolist())

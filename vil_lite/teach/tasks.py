@@ -74,16 +74,14 @@ def train(model: nn.Module, draw, error, steps: int, lr: float, device="cpu") ->
         an empty memory) is made there, and the model comes back.
     """
     home, device = next(model.parameters()).device, torch.device(device)
-    there = (
-        contextlib.nullcontext if device.type == "cpu" else (lambda: device)
-    )  # a context costs a little at each call
+    there = contextlib.nullcontext() if device.type == "cpu" else device  # a context costs a little at each call
     model.to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
     for _ in range(steps):
         inputs, targets = (x.to(device) for x in draw())
         optimizer.zero_grad()
-        with there():
+        with there:
             loss = error(model(inputs), targets)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -55,14 +55,14 @@ def minutes(root: Path = ROOT) -> list[tuple[int, int]]:
 def times(root: Path = ROOT) -> str:
     """How long each path takes, in a sentence."""
     found = minutes(root)
-    memory, vision, detection = (
+    memory, vision, detection, beyond = (
         round(sum(length for chapter, length in found if low <= chapter <= high) / 60)
-        for low, high in ((1, 5), (6, 12), (13, 17))
+        for low, high in ((1, 5), (6, 12), (13, 17), (18, 20))
     )
     lengths = [length for _, length in found]
     return (
         f"With its exercises a chapter takes {min(lengths)} to {max(lengths)} minutes, Part 1 takes {memory} hours, "
-        f"Part 2 {vision}, Part 3 {detection}, and all of it {sum(lengths) / 60:.0f}.\n"
+        f"Part 2 {vision}, Part 3 {detection}, Part 4 {beyond}, and all of it {sum(lengths) / 60:.0f}.\n"
     )
 
 

@@ -71,9 +71,11 @@ def test_the_readme_tells_the_hours_of_the_same_minutes():
     """Chapters alone for the range; with projects, rounded, for each part and for all."""
     minutes = {path: sum(m for _, m in timing(path)) for path in CHAPTERS}
     of_chapters = [m for path, m in minutes.items() if path.stem[0].isdigit()]
-    parts = [round(sum(m for p, m in minutes.items() if p.parent.name.startswith(f"part{n}_")) / 60) for n in (1, 2, 3)]
+    parts = [
+        round(sum(m for p, m in minutes.items() if p.parent.name.startswith(f"part{n}_")) / 60) for n in (1, 2, 3, 4)
+    ]
     told = (
         f"a chapter takes {min(of_chapters)} to {max(of_chapters)} minutes, Part 1 takes {parts[0]} hours, Part 2 {parts[1]}, "
-        f"Part 3 {parts[2]}, and all of it {round(sum(minutes.values()) / 60)}."
+        f"Part 3 {parts[2]}, Part 4 {parts[3]}, and all of it {round(sum(minutes.values()) / 60)}."
     )
     assert told in (CLASSROOM.parents[1] / "README.md").read_text(encoding="utf-8")

@@ -580,4 +580,51 @@ WRONG = {
         "agreement": (_partners_of_a, "only the detections of `a`"),
         "serves": (lambda tokens, length, padded: tokens % length == 0, "any number of tokens"),
     },
+    "ch18": {
+        "count_pixels": (
+            lambda guess, truth, classes: torch.tensor(
+                [[int(((guess == a) & (truth == b)).sum()) for b in range(classes)] for a in range(classes)]
+            ),
+            "the row is the true class",
+        ),
+        "mean_iou": (
+            lambda matrix: (
+                torch.nan_to_num(matrix.diagonal() / (matrix.sum(0) + matrix.sum(1) - matrix.diagonal())).mean().item()
+            ),
+            "here it counts as 0",
+        ),
+        "ceiling": (
+            lambda mask, stride: (
+                sum(
+                    (cell == cell.flatten().mode().values).sum().item()
+                    for rows in mask.split(stride)
+                    for cell in rows.split(stride, 1)
+                )
+                / mask.numel()
+            ),
+            "pixels of 255 are not judged",
+        ),
+        "enlarging": (
+            lambda n, scale: (
+                torch.nn.functional.interpolate(torch.eye(n)[None], size=n * scale, mode="linear", align_corners=True)[
+                    0
+                ].T
+            ),
+            "align_corners=True",
+        ),
+        "decode": (
+            lambda maps, laterals, head, scale: torch.nn.functional.interpolate(
+                torch.einsum(
+                    "kd,dhw->khw",
+                    head,
+                    torch.nn.functional.gelu(
+                        sum(torch.einsum("dc,chw->dhw", W, x) for W, x in zip(laterals, maps)) / len(maps)
+                    ),
+                )[None],
+                scale_factor=scale,
+                mode="bilinear",
+            )[0],
+            "summed, not averaged",
+        ),
+    },
 }

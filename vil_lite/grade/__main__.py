@@ -1,7 +1,7 @@
 """python -m vil_lite.grade ASSIGNMENT.toml SUBMISSIONS/ OUT/ [--jobs N] [--only NAME] [--again] [--unsafe]
 python -m vil_lite.grade ASSIGNMENT.toml --otter FOLDER
 
-ASSIGNMENT is a file, or one of the ready ones: part1, part2, part3.  SUBMISSIONS holds a notebook, a folder or a zip for
+ASSIGNMENT is a file, or one of the ready ones: part1 to part4.  SUBMISSIONS holds a notebook, a folder or a zip for
 each student.  OUT gets grades.csv, class.html, a page of feedback for each student and results.jsonl, with which a run
 that was interrupted goes on.
 """
@@ -23,7 +23,7 @@ def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m vil_lite.grade", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("assignment", help="a TOML file, or part1, part2, part3")
+    parser.add_argument("assignment", help="a TOML file, or part1 to part4")
     parser.add_argument("submissions", type=Path, nargs="?", help="folder with one entry a student")
     parser.add_argument("out", type=Path, nargs="?", help="folder for the results; made if missing")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="submissions at a time (all cores)")

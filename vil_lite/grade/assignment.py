@@ -84,7 +84,7 @@ def catalogue() -> dict:
 
 
 def read(path) -> Assignment:
-    """Read an assignment file: a path, or the name of a ready one (part1, part2, part3).  Raises BadAssignment."""
+    """Read an assignment file: a path, or the name of a ready one (part1 to part4).  Raises BadAssignment."""
     path = READY / f"{path}.toml" if (READY / f"{path}.toml").is_file() else Path(path)
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,14 +1,14 @@
 """A class for every pixel of airfields: ViL and a ViT with the light decoder, and a U-Net, of equal size, at two resolutions.
 
-    python experiments/ch18_segmentation.py        some twenty minutes of one core; see _runs.py for --only, --seeds
+    python experiments/ch18_segmentation.py        some fifty minutes of one core; see _runs.py for --only, --seeds
 
 Scenes of `airfield`, 64 x 64 pixels of 3.2 m, with the map of what covers each pixel; vehicles and trees, a pixel or two
 wide at this scale, are neither learned nor judged.  The models see each scene at 64 pixels, or at 32 (means of 2 x 2), and are
 judged on the mask of 64 either way: resolution changes what goes in, never the question.  500 updates of 8 scenes, AdamW, one
 cycle, scenes mirrored and turned by quarters.
 
-parts   rate      three learning rates for each model at 32 pixels, judged on scenes of their own, with a seed of its own
-        size      each model at each resolution with its best rate of these, three seeds
+parts   rate      three learning rates for each model and resolution, judged on scenes of their own, with two seeds of their own
+        size      each model at each resolution with its best rate of these, eight seeds
         change    ViL at 32 pixels: its last block alone, and patches of 8
 Kept of each run: confusion matrices of the test scenes, of all pixels and of those near a border; of seed 0 three masks.
 Writes book/results/ch18_segmentation.json.
@@ -35,7 +35,7 @@ from vil_lite.segmentation import IGNORE, Segmenter, UNet, confusion, iou
 CLASSES = ("ground", "runway", "pavement", "building", "aircraft")
 SIDE, METRES, SIZES = 64, 3.2, (32, 64)
 TRAIN, HELD, TEST, BATCH, UPDATES = 320, 80, 160, 8, 500
-RATES, TUNED = (1e-3, 3e-3, 1e-2), (100,)
+RATES, TUNED = (1e-3, 3e-3, 1e-2), (100, 101)
 NEAR = 2  # pixels from a border
 DRAWN = Path(__file__).resolve().parents[1] / "_build" / "ch18_segmentation"
 
@@ -149,8 +149,9 @@ def collect(runs, finish, parts):
     updates, sizes = (2, (32,)) if runs.tiny else (UPDATES, SIZES)
     held = ("train", TRAIN, HELD)
     jobs = {
-        f"rate {name} {rate} {seed}": partial(learn, make, 32, seed, updates, rate, held)
+        f"rate {name} {size} {rate} {seed}": partial(learn, make, size, seed, updates, rate, held)
         for name, make in MODELS.items()
+        for size in sizes
         for rate in RATES
         for seed in TUNED
     }
@@ -158,14 +159,16 @@ def collect(runs, finish, parts):
     if tried is None:
         return None
     reached = {job: mean_iou(found) for job, found in tried.items()}
-    best = {name: best_rate(reached, name, RATES, TUNED) for name in MODELS}
+    best = {name: {size: best_rate(reached, f"{name} {size}", RATES, TUNED) for size in sizes} for name in MODELS}
     found = {
         "classes": CLASSES,
         "plan": {"side": SIDE, "metres": METRES, "train": TRAIN, "held": HELD, "test": TEST, "batch": BATCH},
         "updates": updates,
         "near": NEAR,
         "parameters": {name: parameters(make()) for name, make in (MODELS | CHANGES).items()},
-        "rates": {n: {r: [reached[f"rate {n} {r} {s}"] for s in TUNED] for r in RATES} for n in MODELS},
+        "rates": {
+            n: {z: {r: [reached[f"rate {n} {z} {r} {s}"] for s in TUNED] for r in RATES} for z in sizes} for n in MODELS
+        },
         "best": best,
     }
     jobs = {}
@@ -173,11 +176,11 @@ def collect(runs, finish, parts):
         for size in sizes:
             for seed in runs.seeds:
                 for name, make in MODELS.items():
-                    jobs[f"size {name} {size} {seed}"] = partial(learn, make, size, seed, updates, best[name])
+                    jobs[f"size {name} {size} {seed}"] = partial(learn, make, size, seed, updates, best[name][size])
     if "change" in parts:
         for seed in runs.seeds:
             for change, make in CHANGES.items():
-                jobs[f"change {change} {seed}"] = partial(learn, make, 32, seed, updates, best["ViL"])
+                jobs[f"change {change} {seed}"] = partial(learn, make, 32, seed, updates, best["ViL"][32])
     done = finish(jobs)
     if done is None:
         return None
@@ -194,5 +197,5 @@ def collect(runs, finish, parts):
 
 if __name__ == "__main__":
     keep_freed_memory()
-    runs = Runs("ch18_segmentation", __doc__, ("rate", "size", "change"), range(3))
+    runs = Runs("ch18_segmentation", __doc__, ("rate", "size", "change"), range(8))
     runs.record(partial(collect, runs))

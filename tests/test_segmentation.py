@@ -54,6 +54,14 @@ def test_a_transformer_of_timm_is_a_backbone_too():
     assert Segmenter(vit, 3, blocks=(1, 3))(torch.rand(2, 3, 32, 48)).shape == (2, 3, 32, 48)
 
 
+def test_blocks_that_are_read_by_default():
+    backbone, x = VisionLSTM(16, 24, patch_size=4, image_size=8, num_classes=0), torch.rand(1, 3, 8, 8)
+    torch.manual_seed(0)
+    default = Segmenter(backbone, 3)
+    torch.manual_seed(0)
+    torch.testing.assert_close(default(x), Segmenter(backbone, 3, blocks=(7, 11, 15, 23))(x), rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("blocks", [(), (0, 4), (-1,), (7, 11, 15, 23)])
 def test_blocks_that_are_not_there(blocks):
     with pytest.raises(ValueError, match="blocks must lie in 0 .. 3"):

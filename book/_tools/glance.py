@@ -23,7 +23,12 @@ NOT_TRIED = (
 def table(root: Path = ROOT) -> str:
     """The table in Markdown."""
     rows = [("exact", exact(root)), ("measured", recall(root)), ("measured", digits(root))]
-    rows += [("measured", pixels(root)), ("it loses", speed(root)), ("it loses", detector(root)), ("not tried", NOT_TRIED)]
+    rows += [
+        ("measured", pixels(root)),
+        ("it loses", speed(root)),
+        ("it loses", detector(root)),
+        ("not tried", NOT_TRIED),
+    ]
     return (
         "\n".join(["| | What we found |", "|---|---|", *(f"| **{kind}** | {words} |" for kind, words in rows)]) + "\n"
     )

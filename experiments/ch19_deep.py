@@ -1,0 +1,111 @@
+"""LayerScale and the forget gate's biases in a deep, thin ViL: 24 blocks of width 32 on Fashion-MNIST, labels read.
+
+    python experiments/ch19_deep.py        some ten minutes of one core; see _runs.py for --only, --seeds
+
+Version 2, patches of 7 pixels (16 tokens), 150 updates of 32 of the first 55,000 training images: short, for the question is
+what training does at first, where depth hurts.  Four settings: with and without LayerScale (1e-4 at first, the value of the
+paper's DeiT-III), and forget biases from 3 to 6 (the library's) or 0 (each step forgets half).  The learning rate of each is
+the best of three with a seed of its own on training images held out; judged on the first 4,000 test images.
+
+parts   rate       three learning rates for each setting
+        judge      each setting at its rate, three seeds: share of test images recognised, and the loss of every ten updates
+Writes book/results/ch19_deep.json.
+"""
+
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from _runs import Runs, best_rate
+from _small import accuracy, shuffled
+from ch19_self_supervision import TEST, UNLABELLED, data
+from torch import nn
+
+from vil_lite import VisionLSTM, keep_freed_memory
+from vil_lite.complexity import parameters
+
+DIM, DEPTH, UPDATES, BATCH, EVERY = 32, 24, 150, 32, 10
+RATES, TUNED = (1e-3, 3e-3, 1e-2), (100,)
+#: setting: LayerScale's initial value, forget biases (of the first and the last head)
+SETTINGS = {
+    "as it is": (None, (3.0, 6.0)),
+    "LayerScale": (1e-4, (3.0, 6.0)),
+    "forget bias 0": (None, (0.0, 0.0)),
+    "both": (1e-4, (0.0, 0.0)),
+}
+
+
+def deep(layer_scale, bias, depth=DEPTH):
+    size = {"patch_size": 7, "image_size": 28, "channels": 1, "num_classes": 10, "num_heads": 2, "form": "parallel"}
+    model = VisionLSTM(DIM, depth, version=2, pooling="avg", layer_scale=layer_scale, **size)
+    nn.init.trunc_normal_(model.head.weight, std=0.02)
+    with torch.no_grad():
+        for block in model.encoder.blocks:
+            for path in block.layer.paths:
+                path.mlstm_cell.fgate.bias.copy_(torch.linspace(*bias, 2))
+    return model
+
+
+def learn(setting, seed, updates, rate, judged):
+    torch.manual_seed(seed)
+    model, (images, labels) = deep(*SETTINGS[setting]), data()[0]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=updates, pct_start=0.2)
+    batches, losses, norms = shuffled(len(images), seed, BATCH), [], []
+    for _ in range(updates):
+        batch = next(batches)
+        loss = F.cross_entropy(model(images[batch]), labels[batch])
+        optimiser.zero_grad()
+        loss.backward()
+        norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    by_ten = [round(float(np.mean(losses[n : n + EVERY])), 4) for n in range(0, updates, EVERY)]
+    return {"accuracy": 100 * accuracy(model, *judged), "losses": by_ten, "first_norm": norms[0]}
+
+
+def collect(runs, finish, parts):
+    _, held, test = data()
+    updates = 2 if runs.tiny else UPDATES
+    if runs.tiny:
+        held, test = ([x[:50] for x in part] for part in (held, test))
+    tried = finish(
+        {
+            f"rate {name} {rate} {seed}": partial(learn, name, seed, updates, rate, held)
+            for name in SETTINGS
+            for rate in RATES
+            for seed in TUNED
+        }
+    )
+    if tried is None:
+        return None
+    reached = {job: run["accuracy"] for job, run in tried.items()}
+    best = {name: best_rate(reached, name, RATES, TUNED) for name in SETTINGS}
+    found = {
+        "plan": {"dim": DIM, "depth": DEPTH, "updates": updates, "batch": BATCH, "every": EVERY, "test": TEST},
+        "unlabelled": UNLABELLED,
+        "settings": SETTINGS,
+        "parameters": {name: parameters(deep(*setting)) for name, setting in SETTINGS.items()},
+        "rates": {n: {r: [reached[f"rate {n} {r} {s}"] for s in TUNED] for r in RATES} for n in SETTINGS},
+        "best": best,
+    }
+    if "judge" in parts:
+        done = finish(
+            {
+                f"judge {name} {seed}": partial(learn, name, seed, updates, best[name], test)
+                for seed in runs.seeds
+                for name in SETTINGS
+            }
+        )
+        if done is None:
+            return None
+        found["runs"] = {name: [done[f"judge {name} {seed}"] for seed in runs.seeds] for name in SETTINGS}
+    return found
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    runs = Runs("ch19_deep", __doc__, ("rate", "judge"), range(3))
+    runs.record(partial(collect, runs))

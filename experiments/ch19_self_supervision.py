@@ -1,0 +1,366 @@
+"""Fashion-MNIST without labels, then with few: a ViL and a ViT of equal size, pre-trained by masked prediction or not.
+
+    python experiments/ch19_self_supervision.py        some twenty minutes of one core; see _runs.py for --only, --seeds
+
+Patches of 4 pixels (49 tokens), four blocks, some 73,000 parameters.  Pre-training: 1,000 updates of 64 of the first 55,000
+training images, 60 % of the patches masked, labels unread.  Then 10, 50 or 250 labels for each class, which the seed draws:
+all weights are trained (80, 150, 250 updates of 32), or the features stay as they are and scikit-learn's logistic regression
+and 5 nearest neighbours read them.  Judged on the first 4,000 test images.
+
+parts   choose     rate and target of pre-training, then the rate of fine-tuning: a seed of its own, judged on training images
+                   that nothing else sees
+        pretrain   three seeds of each model; of ViL's seed 0 the weights, book/results/ch19_vil.npz
+        labels     fine-tuning, from pre-trained weights and from scratch
+        frozen     logistic regression and nearest neighbours: pre-trained, untrained, and the pixels themselves
+        direction  a small ViL of version 1 that reads one way, and one that alternates: error by place
+Writes book/results/ch19_self_supervision.json.
+"""
+
+import base64
+import copy
+import io
+import warnings
+import zlib
+from functools import cache, partial
+
+import numpy as np
+import torch
+from _record import RESULTS
+from _runs import RUNS, Runs, best_rate
+from _small import correct, shuffled, train
+from torch import nn
+
+from vil_lite import VisionLSTM, keep_freed_memory
+from vil_lite._files import write
+from vil_lite.complexity import parameters
+from vil_lite.data import fashion
+from vil_lite.masked import MaskedModel, masked_loss, patches, random_mask
+
+BUILT = RUNS.parents[1] / "_build" / "ch19_self_supervision"
+SHARE, UNLABELLED, TEST, SHOWN = 0.6, 55_000, 4000, 6
+PRETRAIN = {"updates": 1000, "batch": 64}
+CHOOSE, RATES, TARGETS, TUNED = 200, (1e-3, 3e-3), ("pixels", "normalised"), (100,)
+FINE = {10: 80, 50: 150, 250: 250}  # labels for each class: updates
+FINE_BATCH, FINE_RATES, FINE_TUNED = 32, (1e-3, 3e-3), 50
+NEIGHBOURS, SEARCHED = 5, 10_000
+
+
+def vil(version=2, dim=48, design="alternating_bidirectional"):
+    size = {"patch_size": 4, "image_size": 28, "channels": 1, "num_classes": 0, "num_heads": 2, "form": "parallel"}
+    return VisionLSTM(dim, 4, version, design=design, pooling="avg", **size)
+
+
+def vit():
+    from timm.models import VisionTransformer
+
+    size = {"img_size": 28, "patch_size": 4, "in_chans": 1, "embed_dim": 38, "depth": 4, "num_heads": 2}
+    return VisionTransformer(num_classes=0, class_token=False, global_pool="avg", fc_norm=False, **size)
+
+
+MODELS = {"ViL": vil, "ViT": vit}
+STARTS = ("pre-trained", "scratch")
+
+
+@cache
+def data():
+    """(unlabelled and labelled pool), (held out to choose with), (test): images, labels each."""
+    training, test = fashion.load()
+    pool = training.images[:UNLABELLED], training.labels[:UNLABELLED]
+    held = training.images[UNLABELLED:][:2000], training.labels[UNLABELLED:][:2000]
+    return pool, held, (test.images[:TEST], test.labels[:TEST])
+
+
+def pretrain(make, seed, updates, rate, target):
+    """A MaskedModel, and its losses: means of 50 updates."""
+    torch.manual_seed(seed)
+    net, images = MaskedModel(make(), normalise=target == "normalised"), data()[0][0]
+    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=updates, pct_start=0.2)
+    batches, generator = shuffled(len(images), seed, PRETRAIN["batch"]), torch.Generator().manual_seed(seed)
+    losses = []
+    for _ in range(updates):
+        batch = next(batches)
+        loss = net.loss(images[batch], random_mask(len(batch), 49, SHARE, generator))
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+    return net.eval(), [round(float(np.mean(losses[n : n + 50])), 5) for n in range(0, updates, 50)]
+
+
+def pretrained(name, make, seed, updates, rate, target):
+    """The same, kept in _build: later parts start from it."""
+    path = BUILT / f"{name} {updates} {rate} {target} {seed}.pt"
+    if not path.is_file():
+        net, losses = pretrain(make, seed, updates, rate, target)
+        content = io.BytesIO()
+        torch.save({"net": net.state_dict(), "losses": losses}, content)
+        write(path, content.getvalue())
+    saved = torch.load(path, weights_only=True)
+    net = MaskedModel(make(), normalise=target == "normalised")
+    net.load_state_dict(saved["net"])
+    return net.eval(), saved["losses"]
+
+
+@torch.no_grad()
+def errors(net, images, share=SHARE, seed=0):
+    """Mean squared error of masked pixels by place: (49,), of all images.  The masks are the same for every model."""
+    total, hidden = torch.zeros(49), torch.zeros(49)
+    for n, part in enumerate(images.split(500)):
+        mask = random_mask(len(part), 49, share, torch.Generator().manual_seed(seed + n))
+        error = (net(part, mask) - patches(part, 4)).square().mean(-1) * mask
+        total, hidden = total + error.sum(0), hidden + mask.sum(0)
+    return (total / hidden).tolist()
+
+
+@torch.no_grad()
+def features(backbone, images):
+    """(N, dim): the mean of the tokens after the last norm."""
+    return torch.cat([backbone.eval().forward_features(part).mean(1) for part in images.split(500)])
+
+
+@cache
+def labelled(each, seed):
+    """Rows of the pool: `each` of every class, drawn by the seed."""
+    labels, generator = data()[0][1], torch.Generator().manual_seed(seed)
+    rows = [(labels == c).nonzero()[:, 0] for c in range(10)]
+    return torch.cat([r[torch.randperm(len(r), generator=generator)[:each]] for r in rows])
+
+
+def read(known, labels, asked, truth):
+    """How often logistic regression and 5 neighbours are right, in %."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    readers = {
+        "linear": make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=300)),
+        "neighbours": KNeighborsClassifier(NEIGHBOURS),
+    }
+    found = {}
+    for name, reader in readers.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            reader.fit(known.numpy(), labels.numpy())
+            found[name] = 100 * float(reader.score(asked.numpy(), truth.numpy()))
+    return found
+
+
+def probe(net, seed):
+    """For choosing: the linear reader of 50 labels, on training images held out."""
+    pool, held, _ = data()
+    rows = labelled(FINE_TUNED, seed)
+    known, asked = (features(net.backbone, x) for x in (pool[0][rows], held[0]))
+    return read(known, pool[1][rows], asked, held[1])["linear"]
+
+
+def frozen(get, seed):
+    """{labels: {linear, neighbours}} of features that stay as they are.  get(): a function from images to (N, features)."""
+    look, (pool, _, test) = get(), data()
+    asked = look(test[0])
+    found = {}
+    for each in FINE:
+        rows = labelled(each, seed)
+        found[each] = read(look(pool[0][rows]), pool[1][rows], asked, test[1])
+    return found
+
+
+def fine(backbone, each, seed, updates, rate, judged):
+    """% right on the judged images after all weights were trained on `each` labels a class.  backbone: a function."""
+    torch.manual_seed(1000 + seed)
+    model = backbone()
+    model.reset_classifier(10)
+    nn.init.trunc_normal_(model.head.weight, std=0.02)  # the same for both kinds of model
+    nn.init.zeros_(model.head.bias)
+    rows, pool = labelled(each, seed), data()[0]
+    images, labels = pool[0][rows], pool[1][rows]
+    train(model.train(), images, labels, shuffled(len(rows), seed, FINE_BATCH), updates, rate)
+    right = correct(model, *judged)
+    return 100 * sum(right) / len(right)
+
+
+def packed(images):
+    """Images in [0, 1] as text: bytes, compressed, base64."""
+    return base64.b64encode(zlib.compress((images * 255).round().to(torch.uint8).numpy().tobytes(), 9)).decode()
+
+
+def show(net):
+    """What the page shows: test images, their nearest training images by features and by pixels, and their classes."""
+    pool, _, test = data()
+    # one of each of the classes that a look confuses least and most
+    rows = [int((test[1] == c).nonzero()[2]) for c in (1, 3, 6, 7, 8, 9)][:SHOWN]
+    looks = {"features": partial(features, net.backbone), "pixels": lambda x: x.flatten(1)}
+    found = {"images": packed(test[0][rows]), "labels": test[1][rows].tolist()}
+    for name, look in looks.items():
+        near = torch.cdist(look(test[0][rows]), look(pool[0][:SEARCHED])).topk(NEIGHBOURS, largest=False).indices
+        found[name] = {"images": packed(pool[0][near.flatten()]), "labels": pool[1][near].tolist()}
+    return found
+
+
+def started(name, make, seed, how, start):
+    """A function that gives the backbone."""
+    if start == "scratch":
+        return make
+    return lambda: copy.deepcopy(pretrained(name, make, seed, *how)[0].backbone)
+
+
+def collect(runs, finish, parts):
+    updates, choose = (4, 3) if runs.tiny else (PRETRAIN["updates"], CHOOSE)
+    tune = FINE_TUNED
+    fine_updates = {each: 2 if runs.tiny else u for each, u in FINE.items()}
+    tuned = finish(
+        {
+            f"choose {name} {target} {rate} {seed}": partial(
+                lambda name, make, *how: probe(pretrained(name, make, *how)[0], how[0]),
+                *(name, make, seed, choose, rate, target),
+            )
+            for name, make in MODELS.items()
+            for target in TARGETS
+            for rate in RATES
+            for seed in TUNED
+        }
+    )
+    if tuned is None:
+        return None
+    rated = {name.replace("choose", "rate", 1): value for name, value in tuned.items()}
+    # one target for both, so that they differ in nothing else: the one that is better on the mean of both
+    target = max(TARGETS, key=lambda t: sum(max(rated[f"rate {n} {t} {r} {TUNED[0]}"] for r in RATES) for n in MODELS))
+    rates = {name: best_rate(rated, f"{name} {target}", RATES, TUNED) for name in MODELS}
+    _, held, test = data()
+    if runs.tiny:
+        held, test = ([x[:100] for x in part] for part in (held, test))
+    jobs = {}
+    for name, make in MODELS.items():
+        for start in STARTS:
+            for rate in FINE_RATES:
+                for seed in TUNED:
+                    backbone = started(name, make, seed, (choose, rates[name], target), start)
+                    jobs[f"rate {name} {start} {rate} {seed}"] = partial(
+                        fine, backbone, tune, seed, fine_updates[tune], rate, held
+                    )
+    tuned_fine = finish(jobs)
+    if tuned_fine is None:
+        return None
+    fine_rates = {
+        name: {start: best_rate(tuned_fine, f"{name} {start}", FINE_RATES, TUNED) for start in STARTS}
+        for name in MODELS
+    }
+    found = {
+        "plan": {
+            **PRETRAIN,
+            "updates": updates,
+            "unlabelled": UNLABELLED,
+            "share": SHARE,
+            "test": TEST,
+            "fine": fine_updates,
+            "fine_batch": FINE_BATCH,
+            "choose": choose,
+            "neighbours": NEIGHBOURS,
+            "searched": SEARCHED,
+            "target": target,
+            "rates": rates,
+            "fine_rates": fine_rates,
+        },
+        "parameters": {name: parameters(make()) for name, make in MODELS.items()},
+        "chosen": tuned | tuned_fine,
+    }
+    how = {name: (updates, rates[name], target) for name in MODELS}
+
+    def of(done, name):
+        return [done[f"{name} {seed}"] for seed in runs.seeds]
+
+    jobs = {}
+    if "pretrain" in parts:
+        for seed in runs.seeds:
+            for name, make in MODELS.items():
+                jobs[f"pretrain {name} {seed}"] = partial(about, name, make, seed, how[name], runs.tiny)
+    if "labels" in parts:
+        for seed in runs.seeds:
+            for name, make in MODELS.items():
+                for start in STARTS:
+                    for each in FINE:
+                        backbone = started(name, make, seed, how[name], start)
+                        job = f"labels {name} {start} {each} {seed}"
+                        rate = fine_rates[name][start]
+                        jobs[job] = partial(fine, backbone, each, seed, fine_updates[each], rate, test)
+    if "frozen" in parts:
+        for seed in runs.seeds:
+            for name, make in MODELS.items():
+                jobs[f"frozen {name} pre-trained {seed}"] = partial(
+                    frozen, partial(looking, started(name, make, seed, how[name], "pre-trained"), seed), seed
+                )
+                jobs[f"frozen {name} untrained {seed}"] = partial(frozen, partial(looking, make, seed), seed)
+            jobs[f"frozen pixels as they are {seed}"] = partial(frozen, lambda: lambda x: x.flatten(1), seed)
+    if "direction" in parts:
+        for seed in runs.seeds:
+            for design in ("unidirectional", "alternating_bidirectional"):
+                small = partial(vil, 1, 32, design)
+                jobs[f"direction {design} {seed}"] = partial(
+                    lambda design, small, seed: errors(
+                        pretrain(small, seed, 3 if runs.tiny else 400, 3e-3, "pixels")[0], data()[2][0][:2000]
+                    ),
+                    *(design, small, seed),
+                )
+    done = finish(jobs)
+    if done is None:
+        return None
+    if "pretrain" in parts:
+        found["pretrain"] = {name: of(done, f"pretrain {name}") for name in MODELS}
+        found["blind"] = blind()
+    if "labels" in parts:
+        found["labels"] = {
+            name: {start: {each: of(done, f"labels {name} {start} {each}") for each in FINE} for start in STARTS}
+            for name in MODELS
+        }
+    if "frozen" in parts:
+        kinds = [f"{name} {start}" for name in MODELS for start in ("pre-trained", "untrained")]
+        found["frozen"] = {kind: of(done, f"frozen {kind}") for kind in [*kinds, "pixels as they are"]}
+    if "direction" in parts:
+        designs = ("unidirectional", "alternating_bidirectional")
+        found["direction"] = {design: of(done, f"direction {design}") for design in designs}
+    return found
+
+
+def looking(backbone, seed):
+    """features() of a backbone, which is made with the seed."""
+    torch.manual_seed(seed)
+    return partial(features, backbone())
+
+
+def about(name, make, seed, how, tiny):
+    """What is kept of a pre-training: its losses, the errors of its guesses by place, and of ViL's seed 0 what is shown."""
+    net, losses = pretrained(name, make, seed, *how)
+    found = {"losses": losses}
+    if not net.normalise:
+        found["errors"] = errors(net, data()[2][0][:2000])
+    if name == "ViL" and seed == 0:
+        found["shown"] = show(net)
+        if not tiny:
+            content = io.BytesIO()
+            np.savez_compressed(content, **{key: value.half().numpy() for key, value in net.state_dict().items()})
+            write(RESULTS / "ch19_vil.npz", content.getvalue())
+    return found
+
+
+@torch.no_grad()
+def blind():
+    """The error by place of a guess that sees nothing: the mean of all unlabelled images."""
+    pool, _, test = data()
+    mean = patches(pool[0].mean(0, keepdim=True), 4)
+    mask = torch.ones(1, dtype=torch.bool)
+    return [float(masked_loss(mean[:, n], x, mask.expand(len(x)))) for n, x in enumerate(patches(test[0], 4).unbind(1))]
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    runs = Runs(
+        "ch19_self_supervision",
+        __doc__,
+        ("choose", "pretrain", "labels", "frozen", "direction"),
+        range(3),
+    )
+    runs.record(partial(collect, runs))

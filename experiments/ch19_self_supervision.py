@@ -2,7 +2,7 @@
 
     python experiments/ch19_self_supervision.py        some twenty minutes of one core; see _runs.py for --only, --seeds
 
-Patches of 7 pixels (16 tokens), four blocks, some 75,000 parameters.  Pre-training: 1,500 updates of 64 of the first 55,000
+Patches of 7 pixels (16 tokens), four blocks, some 75,000 parameters.  Pre-training: 1,200 updates of 64 of the first 55,000
 training images, 60 % of the patches masked, labels unread.  Then 10, 50 or 250 labels for each class, which the seed draws:
 all weights are trained (80, 150, 250 updates of 32), or the features stay as they are and scikit-learn's logistic regression
 and 5 nearest neighbours read them.  Judged on the first 4,000 test images.
@@ -39,7 +39,7 @@ from vil_lite.masked import MaskedModel, masked_loss, patches, random_mask
 BUILT = RUNS.parents[1] / "_build" / "ch19_self_supervision"
 SHARE, UNLABELLED, TEST, SHOWN = 0.6, 55_000, 4000, 6
 PATCH, TOKENS = 7, 16
-PRETRAIN = {"updates": 1500, "batch": 64}
+PRETRAIN = {"updates": 1200, "batch": 64}
 CHOOSE, RATES, TARGETS, TUNED = 200, (1e-3, 3e-3), ("pixels", "normalised"), (100,)
 FINE = {10: 80, 50: 150, 250: 250}  # labels for each class: updates
 FINE_BATCH, FINE_RATES, FINE_TUNED = 32, (1e-3, 3e-3), 50

@@ -627,4 +627,30 @@ WRONG = {
             "summed, not averaged",
         ),
     },
+    "ch19": {
+        "hidden": (
+            lambda noise, share: torch.stack([row <= row.sort().values[int(share * len(row)) - 1] for row in noise]),
+            "rounded to the nearest whole number",
+        ),
+        "loss_of": (
+            lambda guess, target, mask: ((guess - target) ** 2 * mask[..., None]).mean(),
+            "divided by the pixels of all",
+        ),
+        "left_over": (
+            lambda f, mask: torch.exp(
+                torch.stack([logsigmoid(f).cumsum(0) - c for c in logsigmoid(f).cumsum(0)], dim=1)
+            ).tril()[~mask][:, ~mask],
+            "drops its forget gate",
+        ),
+        "hide": (
+            lambda tokens, mask, token, positions: torch.where(mask[..., None], token, tokens + positions),
+            "needs its position",
+        ),
+        "known": (
+            lambda mask, directions: (
+                (~mask).long().cumsum(0) if directions[0] == "row" else (~mask).long().flip(0).cumsum(0).flip(0)
+            ),
+            "only the first block counts",
+        ),
+    },
 }

@@ -12,7 +12,6 @@ parts   choose     rate of pre-training, for ViL also with a normalised target, 
         pretrain   three seeds of each model; of ViL's seed 0 the weights, book/results/ch19_vil.npz
         labels     fine-tuning, from pre-trained weights and from scratch
         frozen     logistic regression and nearest neighbours: pre-trained, untrained, and the pixels themselves
-        target     ViL again, pre-trained with the other target at its own rate: fine-tuned, and frozen
         direction  a small ViL of version 1 that reads one way, and one that alternates: error by place
 Writes book/results/ch19_self_supervision.json.
 """
@@ -229,7 +228,7 @@ def collect(runs, finish, parts):
     if tuned is None:
         return None
     reached = {job.replace("choose", "rate", 1): value for job, value in tuned.items()}
-    target = "pixels"  # whose guesses can be looked at; part "target" compares the other
+    target = "pixels"  # whose guesses can be looked at
     rates = {name: best_rate(reached, f"{name} {target}", RATES, TUNED) for name in MODELS}
     _, held, test = data()
     if runs.tiny:
@@ -296,15 +295,6 @@ def collect(runs, finish, parts):
                 )
                 jobs[f"frozen {name} untrained {seed}"] = partial(frozen, partial(looking, make, seed), seed)
             jobs[f"frozen pixels as they are {seed}"] = partial(frozen, lambda: lambda x: x.flatten(1), seed)
-    if "target" in parts:
-        other = (updates, best_rate(reached, "ViL normalised", RATES[:2], TUNED), "normalised")
-        for seed in runs.seeds:
-            backbone = started("ViL", vil, seed, other, "pre-trained")
-            for each in FINE:
-                jobs[f"target {each} {seed}"] = partial(
-                    fine, backbone, each, seed, fine_updates[each], fine_rates["ViL"]["pre-trained"], test
-                )
-            jobs[f"target frozen {seed}"] = partial(frozen, partial(looking, backbone, seed), seed)
     if "direction" in parts:
         for seed in runs.seeds:
             for design in ("unidirectional", "alternating_bidirectional"):
@@ -329,9 +319,6 @@ def collect(runs, finish, parts):
     if "frozen" in parts:
         kinds = [f"{name} {start}" for name in MODELS for start in ("pre-trained", "untrained")]
         found["frozen"] = {kind: of(done, f"frozen {kind}") for kind in [*kinds, "pixels as they are"]}
-    if "target" in parts:
-        found["target"] = {each: of(done, f"target {each}") for each in FINE}
-        found["target"]["frozen"] = of(done, "target frozen")
     if "direction" in parts:
         designs = ("unidirectional", "alternating_bidirectional")
         found["direction"] = {design: of(done, f"direction {design}") for design in designs}
@@ -375,7 +362,7 @@ if __name__ == "__main__":
     runs = Runs(
         "ch19_self_supervision",
         __doc__,
-        ("choose", "pretrain", "labels", "frozen", "target", "direction"),
+        ("choose", "pretrain", "labels", "frozen", "direction"),
         range(3),
     )
     runs.record(partial(collect, runs))

@@ -61,6 +61,7 @@ def vit():
 
 MODELS = {"ViL": vil, "ViT": vit}
 STARTS = ("pre-trained", "scratch")
+READ = ("", ", all tokens")  # the mean of the tokens, or all side by side
 
 
 @cache
@@ -118,9 +119,10 @@ def errors(net, images, share=SHARE, seed=0):
 
 
 @torch.no_grad()
-def features(backbone, images):
-    """(N, dim): the mean of the tokens after the last norm."""
-    return torch.cat([backbone.eval().forward_features(part).mean(1) for part in images.split(500)])
+def features(backbone, images, all_tokens=False):
+    """(N, dim): the mean of the tokens after the last norm; or (N, S * dim): all of them, side by side."""
+    tokens = torch.cat([backbone.eval().forward_features(part) for part in images.split(500)])
+    return tokens.flatten(1) if all_tokens else tokens.mean(1)
 
 
 @cache
@@ -294,6 +296,13 @@ def collect(runs, finish, parts):
                     frozen, partial(looking, started(name, make, seed, how[name], "pre-trained"), seed), seed
                 )
                 jobs[f"frozen {name} untrained {seed}"] = partial(frozen, partial(looking, make, seed), seed)
+                for start, backbone in (
+                    ("pre-trained", started(name, make, seed, how[name], "pre-trained")),
+                    ("untrained", make),
+                ):
+                    jobs[f"frozen {name} {start}, all tokens {seed}"] = partial(
+                        frozen, partial(looking, backbone, seed, True), seed
+                    )
             jobs[f"frozen pixels as they are {seed}"] = partial(frozen, lambda: lambda x: x.flatten(1), seed)
     if "direction" in parts:
         for seed in runs.seeds:
@@ -317,7 +326,7 @@ def collect(runs, finish, parts):
             for name in MODELS
         }
     if "frozen" in parts:
-        kinds = [f"{name} {start}" for name in MODELS for start in ("pre-trained", "untrained")]
+        kinds = [f"{name} {start}{what}" for name in MODELS for start in ("pre-trained", "untrained") for what in READ]
         found["frozen"] = {kind: of(done, f"frozen {kind}") for kind in [*kinds, "pixels as they are"]}
     if "direction" in parts:
         designs = ("unidirectional", "alternating_bidirectional")
@@ -325,10 +334,10 @@ def collect(runs, finish, parts):
     return found
 
 
-def looking(backbone, seed):
+def looking(backbone, seed, all_tokens=False):
     """features() of a backbone, which is made with the seed."""
     torch.manual_seed(seed)
-    return partial(features, backbone())
+    return partial(features, backbone(), all_tokens=all_tokens)
 
 
 def about(name, make, seed, how, tiny):

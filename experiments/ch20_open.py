@@ -1,0 +1,224 @@
+"""Chapter 20: open the trained models of ch20_train.py: gates, receptive field, saliency under random weights, what can be cut.
+
+    python experiments/ch20_open.py        some ten minutes of one core; see _runs.py for --only, --seeds
+
+parts   gates      forget and input pre-activations of each head: mean and spread over test images, trained and untrained
+        field      how strongly each output token depends on each input token (chapter 6), trained and untrained
+        saliency   Spearman's rank correlation between the maps of the trained model and those of a model whose weights are
+                   replaced by fresh ones, from the head down; and between each map and the brightness of the image
+        cut        accuracy without one block, without the memory of one block, without ever more heads in two orders: by what
+                   each head's loss costs on training images, and at random
+The test images that judge are the first 5000; heads are ranked on 1000 images of the training set.
+Writes book/results/ch20_open.json.
+"""
+
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from _runs import Runs
+from _small import accuracy
+from ch20_train import SEEDS, data, fresh, trained
+from scipy.stats import spearmanr
+
+from vil_lite import keep_freed_memory
+from vil_lite.inspection import cells, cut_blocks, cut_heads, forgetful
+
+RANKED, JUDGED, GATED, FIELD, MAPPED = 1000, 5000, 500, 16, 10  # images; the last for each class
+NUMBERS = (2, 4, 8, 12, 16)  # heads to cut
+DEPTH, HEADS, PATCH = 6, 4, 4
+BOTH = ("untrained", "trained")
+
+
+def model_of(kind, seed, updates):
+    return fresh(seed).eval() if kind == "untrained" else trained(seed, updates)
+
+
+@torch.no_grad()
+def gates(seed, updates):
+    """{kind: {"f": [block][head] mean, "f_spread": ..., "i": ..., "i_spread": ..., "half": half-life in tokens}}"""
+    found, images = {}, data().test.images[:GATED]
+    for kind in BOTH:
+        rows = {name: [] for name in ("f", "f_spread", "i", "i_spread", "half")}
+        for cell in cells(model_of(kind, seed, updates), images):
+            for name, gate in (("f", cell.f), ("i", cell.i)):
+                rows[name].append(gate.mean((1, 2)).tolist())
+                rows[f"{name}_spread"].append(gate.std((1, 2)).tolist())
+            fades = -F.logsigmoid(cell.f).mean((1, 2))
+            rows["half"].append((torch.tensor(2.0).log() / fades).tolist())
+        found[kind] = rows
+    return found
+
+
+def influence(model, images):
+    """(S, S): row t, column s, how much the size of output token t changes with input token s; each row sums to 1."""
+    tokens, grid = model.embed(images)
+    tokens = tokens.detach().requires_grad_()
+    sizes = model.encoder(tokens, grid).square().sum((0, 2))
+    rows = []
+    for size in sizes:
+        of_each = torch.autograd.grad(size, tokens, retain_graph=True)[0].norm(dim=-1)  # (B, S)
+        rows.append((of_each / of_each.sum(1, keepdim=True)).mean(0))
+    return torch.stack(rows)
+
+
+def field(seed, updates):
+    """{kind: {"map": of the middle token, "own": its own share, "distance": mean distance in patches, over all tokens}}"""
+    found, side = {}, 28 // PATCH
+    place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1).view(-1, 2).float()
+    far = torch.cdist(place, place)
+    for kind in BOTH:
+        matrix = influence(model_of(kind, seed, updates), data().test.images[:FIELD])
+        found[kind] = {
+            "map": matrix[side**2 // 2].tolist(),
+            "own": matrix.diagonal().mean().item(),
+            "distance": (matrix * far).sum(1).mean().item(),
+        }
+    return found
+
+
+# ---------------------------------------------------------------- saliency
+
+
+def gradients(model, images, labels):
+    """d logit of the label / d image, (B, 28, 28), and the activations and gradients after the last block but one."""
+    x = images.clone().requires_grad_()
+    kept = []
+    hook = model.encoder.blocks[-2].register_forward_hook(lambda module, given, after: kept.append(after))
+    logits = model(x).gather(1, labels[:, None]).sum()
+    hook.remove()
+    pixels, tokens = torch.autograd.grad(logits, [x, kept[0]])
+    return pixels[:, 0], kept[0].detach(), tokens
+
+
+def patches(maps):
+    """Sums of each patch: (B, 28, 28) -> (B, 49)"""
+    return F.avg_pool2d(maps[:, None], PATCH).flatten(1) * PATCH**2
+
+
+@torch.no_grad()
+def occlusion(model, images, labels):
+    """By how much the logit falls when a patch is black: (B, 49)"""
+    whole, drops = model(images).gather(1, labels[:, None])[:, 0], []
+    for row in range(0, 28, PATCH):
+        for column in range(0, 28, PATCH):
+            hidden = images.clone()
+            hidden[:, :, row : row + PATCH, column : column + PATCH] = 0
+            drops.append(whole - model(hidden).gather(1, labels[:, None])[:, 0])
+    return torch.stack(drops, 1)
+
+
+def maps_of(model, images, labels):
+    """{method: one row for each image}"""
+    grad, tokens, token_grad = gradients(model, images, labels)
+    cam = (tokens * token_grad.mean(1, keepdim=True)).sum(-1).clamp(min=0)
+    return {
+        "gradient": grad.abs().flatten(1),
+        "gradient x input": (grad * images[:, 0]).abs().flatten(1),
+        "gradient x input, patches": patches(grad * images[:, 0]),
+        "grad-cam": cam,
+        "occlusion": occlusion(model, images, labels),
+    }
+
+
+def correlations(a, b):
+    """Spearman's rank correlation image by image; 0 where a map is constant."""
+    found = [spearmanr(x, y).statistic if x.std() > 0 and y.std() > 0 else 0.0 for x, y in zip(a.numpy(), b.numpy())]
+    return [float(one) for one in found]
+
+
+def stages(seed, updates):
+    """(name, model) with ever more fresh weights, from the head down."""
+    other = fresh(1000 + seed).eval()
+    model = trained(seed, updates)
+    yield "none", model
+    parts = [("head", ["head", "pooled_norm", "token_norm"])]
+    parts += [(f"block {b}", [f"encoder.blocks.{b}"]) for b in reversed(range(DEPTH))]
+    for name, modules in [*parts, ("embedding", ["patch_embed", "pos_embed"])]:
+        for module in modules:
+            model.get_submodule(module).load_state_dict(other.get_submodule(module).state_dict())
+        yield name, model
+
+
+def saliency(seed, updates):
+    """{method: {stage: mean correlation with the trained model's map}}, likewise with the image, and methods with occlusion."""
+    images, labels = data().test
+    rows = torch.cat([(labels == c).nonzero()[:MAPPED, 0] for c in range(10)])
+    images, base = images[rows], None
+    bright = {784: images.flatten(1), 49: patches(images[:, 0])}
+    found = {"trained": {}, "image": {}}
+    for stage, model in stages(seed, updates):
+        if base is None:
+            named = model(images).argmax(1)
+        maps = maps_of(model, images, named)
+        base = base or maps
+        for method, rows in maps.items():
+            for against, other in (("trained", base[method]), ("image", bright[rows.shape[1]])):
+                of_each = correlations(rows, other)
+                found[against].setdefault(method, {})[stage] = sum(of_each) / len(of_each)
+    found["occlusion"] = {
+        method: sum(of := correlations(base[method], base["occlusion"])) / len(of)
+        for method in ("gradient x input, patches", "grad-cam")
+    }
+    found["occlusion"]["image"] = sum(of := correlations(bright[49], base["occlusion"])) / len(of)
+    return found
+
+
+# ---------------------------------------------------------------- what can be cut
+
+
+def without(model, heads):
+    """A copy without these (block, head) pairs; a block that loses all its heads goes as a whole."""
+    of_block = {b: [h for c, h in heads if c == b] for b in range(DEPTH)}
+    gone = [b for b, cut in of_block.items() if len(cut) == HEADS]
+    model = cut_heads(model, {b: cut for b, cut in of_block.items() if cut and b not in gone})
+    return cut_blocks(model, gone)
+
+
+@torch.no_grad()
+def loss(model, images, labels):
+    return F.cross_entropy(model(images), labels).item()
+
+
+def cut(seed, updates):
+    """Shares of the judged images that are right, without this and that; the order of the heads and what each is worth."""
+    model, every = trained(seed, updates), [(b, h) for b in range(DEPTH) for h in range(HEADS)]
+    few = [part[-RANKED:] for part in data().train]
+    tests = [part[:JUDGED] for part in data().test]
+    whole = loss(model, *few)
+    worth = [loss(without(model, [one]), *few) - whole for one in every]
+    memory = [loss(forgetful(model, {b: [h]}), *few) - whole for b, h in every]
+    order = [every[n] for n in torch.tensor(worth).argsort().tolist()]
+    chance = [every[n] for n in torch.randperm(len(every), generator=torch.Generator().manual_seed(seed)).tolist()]
+    return {
+        "full": accuracy(model, *tests),
+        "worth": worth,
+        "memory": memory,
+        "order": order,
+        "least": [accuracy(without(model, order[:n]), *tests) for n in NUMBERS],
+        "chance": [accuracy(without(model, chance[:n]), *tests) for n in NUMBERS],
+        "block": [accuracy(cut_blocks(model, [b]), *tests) for b in range(DEPTH)],
+        "block_memory": [accuracy(forgetful(model, {b: range(HEADS)}), *tests) for b in range(DEPTH)],
+        "no_memory": accuracy(forgetful(model, {b: range(HEADS) for b in range(DEPTH)}), *tests),
+    }
+
+
+PARTS = {"gates": gates, "field": field, "saliency": saliency, "cut": cut}
+
+
+def collect(runs, finish, parts):
+    updates = 2 if runs.tiny else 4000
+    figures = {"plan": {"ranked": RANKED, "judged": JUDGED, "gated": GATED, "field": FIELD, "mapped": 10 * MAPPED}}
+    figures["numbers"] = NUMBERS
+    for part in parts:
+        done = finish({f"{part} {seed}": partial(PARTS[part], seed, updates) for seed in runs.seeds})
+        if done is None:
+            return None
+        figures[part] = [done[f"{part} {seed}"] for seed in runs.seeds]
+    return figures
+
+
+if __name__ == "__main__":
+    keep_freed_memory()
+    runs = Runs("ch20_open", __doc__, tuple(PARTS), SEEDS)
+    runs.record(partial(collect, runs))

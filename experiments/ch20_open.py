@@ -8,7 +8,7 @@ parts   gates      forget and input pre-activations of each head: mean and sprea
                    replaced by fresh ones, from the head down; and between each map and the brightness of the image
         cut        accuracy without one block, without the memory of one block, without ever more heads in two orders: by what
                    each head's loss costs on training images, and at random
-The test images that judge are the first 5000; heads are ranked on 1000 images of the training set.
+The test images that judge are the first 2500; heads are ranked on 500 images of the training set.
 Writes book/results/ch20_open.json.
 """
 
@@ -18,13 +18,13 @@ import torch
 import torch.nn.functional as F
 from _runs import Runs
 from _small import accuracy
-from ch20_train import SEEDS, data, fresh, trained
+from ch20_train import SEEDS, UPDATES, data, fresh, trained
 from scipy.stats import spearmanr
 
 from vil_lite import keep_freed_memory
 from vil_lite.inspection import cells, cut_blocks, cut_heads, forgetful
 
-RANKED, JUDGED, GATED, FIELD, MAPPED = 1000, 5000, 500, 16, 10  # images; the last for each class
+RANKED, JUDGED, GATED, FIELD, MAPPED = 500, 2500, 500, 16, 5  # images; the last for each class
 NUMBERS = (2, 4, 8, 12, 16)  # heads to cut
 DEPTH, HEADS, PATCH = 6, 4, 4
 BOTH = ("untrained", "trained")
@@ -63,15 +63,19 @@ def influence(model, images):
 
 
 def field(seed, updates):
-    """{kind: {"map": of the middle token, "own": its own share, "distance": mean distance in patches, over all tokens}}"""
+    """{kind: {"map": of the middle token, and means over all tokens: share of "own" place, of the rest of its "row" and its
+    "column", "distance" in patches}}"""
     found, side = {}, 28 // PATCH
     place = torch.stack(torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij"), -1).view(-1, 2).float()
-    far = torch.cdist(place, place)
+    far, other = torch.cdist(place, place), ~torch.eye(side**2, dtype=torch.bool)
+    row, column = (other & (place[:, None, axis] == place[None, :, axis]) for axis in (0, 1))
     for kind in BOTH:
         matrix = influence(model_of(kind, seed, updates), data().test.images[:FIELD])
         found[kind] = {
             "map": matrix[side**2 // 2].tolist(),
             "own": matrix.diagonal().mean().item(),
+            "row": (matrix * row).sum(1).mean().item(),
+            "column": (matrix * column).sum(1).mean().item(),
             "distance": (matrix * far).sum(1).mean().item(),
         }
     return found
@@ -207,7 +211,7 @@ PARTS = {"gates": gates, "field": field, "saliency": saliency, "cut": cut}
 
 
 def collect(runs, finish, parts):
-    updates = 2 if runs.tiny else 4000
+    updates = 2 if runs.tiny else UPDATES
     figures = {"plan": {"ranked": RANKED, "judged": JUDGED, "gated": GATED, "field": FIELD, "mapped": 10 * MAPPED}}
     figures["numbers"] = NUMBERS
     for part in parts:

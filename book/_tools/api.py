@@ -17,7 +17,7 @@ PACKAGES = ("vil_lite", "vil_lite.yolo", "vil_lite.data.airfield", "vil_lite.tea
 #: Modules that README, chapters and shell commands name, with what they define themselves.
 MODULES = (
     *("mlstm", "layers", "traversal", "block", "model", "checkpoints", "zoo", "complexity"),
-    *("recipes", "training", "pictures", "run_log", "trained", "statistics", "segmentation", "masked"),
+    *("recipes", "training", "pictures", "run_log", "trained", "statistics", "segmentation", "masked", "inspection"),
     *("yolo.shipped", "yolo.compare", "yolo.report", "yolo.statistics", "data.digits", "data.fashion", "data.scenes32"),
 )
 #: Which of the chapters that its module names builds a name, where that is one of several.

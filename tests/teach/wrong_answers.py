@@ -292,6 +292,23 @@ def _overlap(x, y):
     return common / ((x[2] - x[0]) * (x[3] - x[1]) + (y[2] - y[0]) * (y[3] - y[1]) - common)
 
 
+def _saliency_of_pixels(model, image, label, patch):
+    """20.4, the way the field's tutorials make it look good."""
+    x = image.clone().requires_grad_()
+    model(x[None])[0, label].backward()
+    return torch.nn.functional.avg_pool2d((x.grad * image).abs(), patch)[0] * patch**2
+
+
+def _stays_hidden(model, image, label, patch):
+    """20.5 on one copy."""
+    x, before = image.clone(), model(image[None])[0, label]
+    drops = torch.zeros(image.shape[1] // patch, image.shape[2] // patch)
+    for r, c in np.ndindex(*drops.shape):
+        x[0, r * patch : (r + 1) * patch, c * patch : (c + 1) * patch] = 0
+        drops[r, c] = before - model(x[None])[0, label]
+    return drops
+
+
 WRONG = {
     "ch01": {
         "cell_step": (
@@ -651,6 +668,39 @@ WRONG = {
                 (~mask).long().cumsum(0) if directions[0] == "row" else (~mask).long().flip(0).cumsum(0).flip(0)
             ),
             "only the first block counts",
+        ),
+    },
+    "ch20": {
+        "half_life": (lambda f: -math.log(2) / math.log(torch.sigmoid(f).mean()), "not the logarithm of the mean"),
+        "decay_map": (
+            lambda i, f, place, grid, backwards: (
+                torch.tensor(
+                    [
+                        math.exp(logsigmoid(f[s + 1 : place + 1]).sum() + i[s]) if s <= place else 0.0
+                        for s in range(len(f))
+                    ]
+                ).view(grid)
+                / sum(math.exp(logsigmoid(f[s + 1 : place + 1]).sum() + i[s]) for s in range(place + 1))
+            ),
+            "`backwards` is not used",
+        ),
+        "answers": (
+            lambda q, k, i, f: torch.softmax(
+                torch.stack([k[s] @ q / len(q) ** 0.5 + i[s] + logsigmoid(f[s + 1 :]).sum() for s in range(len(k))]),
+                0,
+            ),
+            "a softmax is attention",
+        ),
+        "gradient_input": (_saliency_of_pixels, "no absolute values"),
+        "occlusion": (_stays_hidden, "earlier patches are still hidden"),
+        "rank_correlation": (
+            lambda a, b: float(
+                np.corrcoef(
+                    np.argsort(np.argsort(a.flatten(), kind="stable")),
+                    np.argsort(np.argsort(b.flatten(), kind="stable")),
+                )[0, 1]
+            ),
+            "the one that comes first is ranked lower",
         ),
     },
 }

@@ -20,7 +20,7 @@ from _runs import Runs
 from ch20_train import SEEDS, UPDATES, data, fresh, trained
 from scipy.stats import spearmanr
 
-from vil_lite import keep_freed_memory
+from vil_lite import keep_freed_memory, mlstm_recurrent
 from vil_lite.inspection import cells, cut_blocks, cut_heads, forgetful
 
 RANKED, JUDGED, GATED, FIELD, MAPPED = 300, 2000, 500, 16, 4  # images; the last for each class
@@ -33,18 +33,28 @@ def model_of(kind, seed, updates):
     return fresh(seed).eval() if kind == "untrained" else trained(seed, updates)
 
 
+def effective_rank(C):
+    """Of matrices (..., d, dv): e to the entropy of the shares of their squared singular values."""
+    p = torch.linalg.svdvals(C).square()
+    p = p / p.sum(-1, keepdim=True)
+    return torch.exp(-torch.xlogy(p, p).sum(-1))
+
+
 @torch.no_grad()
 def gates(seed, updates):
-    """{kind: {"f": [block][head] mean, "f_spread": ..., "i": ..., "i_spread": ..., "half": half-life in tokens}}"""
+    """{kind: {"f": [block][head] mean, "f_spread": ..., "i": ..., "i_spread": ..., "half": half-life in
+    tokens, "rank": effective rank of the memory after the last token, of 100 images}}"""
     found, images = {}, data().test.images[:GATED]
     for kind in BOTH:
-        rows = {name: [] for name in ("f", "f_spread", "i", "i_spread", "half")}
+        rows = {name: [] for name in ("f", "f_spread", "i", "i_spread", "half", "rank")}
         for cell in cells(model_of(kind, seed, updates), images):
             for name, gate in (("f", cell.f), ("i", cell.i)):
                 rows[name].append(gate.mean((1, 2)).tolist())
                 rows[f"{name}_spread"].append(gate.std((1, 2)).tolist())
             fades = -F.logsigmoid(cell.f).mean((1, 2))
             rows["half"].append((torch.tensor(2.0).log() / fades).tolist())
+            _, state = mlstm_recurrent(*(x[:, :100] for x in cell[:5]))
+            rows["rank"].append(effective_rank(state.C).mean(1).tolist())
         found[kind] = rows
     return found
 

@@ -61,7 +61,8 @@ def ship():
     """Seed 0 with the first few test images of each class, in a file that holds tensors, numbers and names alone."""
     images, labels = data().test
     rows = torch.cat([(labels == c).nonzero()[:SHOWN, 0] for c in range(10)])
-    content = {"options": MODEL, "model": trained(0).state_dict(), "classes": list(fashion.CLASSES)}
+    source = "Fashion-MNIST (Xiao, Rasul and Vollgraf 2017), MIT licence, Copyright (c) 2017 Zalando SE"
+    content = {"options": MODEL, "model": trained(0).state_dict(), "classes": list(fashion.CLASSES), "source": source}
     pixels = (images[rows, 0] * 255).round().to(torch.uint8)
     save(RESULTS / "ch20_model.pth", {**content, "images": pixels, "labels": labels[rows]})
 

@@ -47,7 +47,8 @@ def cells(model: Any, images: Tensor) -> list[Cell]:
         x_m = traverse(x_m, grid, direction)
         c = F.silu(path.conv(x_m, oriented(grid, direction)))
         q, k, v = path.q_proj(c), path.k_proj(c), path.v_proj(x_m)
-        found.append(Cell(q, k, v, *path.mlstm_cell.gates(q, k, v), direction))
+        i, f = path.mlstm_cell.gates(q, k, v)
+        found.append(Cell(q, k, v, i, f, direction))
         tokens = model.encoder.step(b, tokens, grid)
     return found
 

@@ -126,3 +126,43 @@ def test_without_symbols_of_our_own_no_operator_is_missing():
     assert {x.dtype for x in results if isinstance(x, torch.Tensor)} <= {torch.float32, torch.int64, torch.bool}
     for ours, other in zip(program.module()(*x), Chunkwise()(*x)):
         torch.testing.assert_close(ours, other.to(ours.dtype), rtol=1e-3, atol=1e-4)
+
+
+#: Other runtimes have no rule for these, or one that fails; torch.export writes eye, tril and triu as counting.
+MISSING = ("exp2", "cummax", ".mT", "addcmul", "baddbmm", "eye", "tril", "triu", "arange", "view_as")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_graph_of_the_encoder_has_neither_infinities_nor_negative_padding(version):
+    """MNN's boxes were 55 pixels off, and CoreML, LiteRT and OpenVINO in 8 bits refused the graph, because of these."""
+    torch.manual_seed(0)
+    encoder = ViLEncoder(32, 2, version=version, num_heads=2, chunk_size=16).eval()
+
+    class Encode(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, tokens):
+            return self.encoder(tokens, grid=(9, 10))
+
+    x = torch.randn(2, 90, 32)
+    program = torch.export.export(Encode(), (x,))
+    nodes = [
+        node for module in program.graph_module.modules() if hasattr(module, "graph") for node in module.graph.nodes
+    ]
+    calls = [node for node in nodes if node.op == "call_function"]
+    assert not [name for node in calls for word in MISSING if word in (name := str(node.target))]
+    numbers = torch.utils._pytree.tree_leaves([(node.args, node.kwargs) for node in calls])
+    assert not [n for n in numbers if isinstance(n, float) and np.isinf(n)]
+    padded = [node.args[1] for node in calls if "pad" in str(node.target)]
+    assert padded and min(n for widths in padded for n in widths) >= 0
+    constants = [*program.state_dict.values(), *program.constants.values()]
+    assert all(x.isfinite().all() for x in constants)
+    torch.testing.assert_close(program.module()(x), encoder(x, grid=(9, 10)), rtol=1e-3, atol=1e-4)
+
+    traced = torch.jit.trace(Encode(), (x,), check_trace=False)
+    graph = str(traced.inlined_graph)
+    assert "-inf" not in graph
+    assert not [word for word in MISSING if word not in ("eye", "tril", "arange") and f"aten::{word}(" in graph]
+    torch.testing.assert_close(traced(x), encoder(x, grid=(9, 10)), rtol=1e-3, atol=1e-4)

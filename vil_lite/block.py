@@ -31,7 +31,7 @@ from torchvision.ops import StochasticDepth
 from vil_lite._names import did_you_mean
 from vil_lite.layers import CausalConv1d, LayerNorm, LinearBlockDiagonal, MultiHeadNorm, SequenceConv2d, small_init_
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
-from vil_lite.mlstm_state import gate_precision
+from vil_lite.mlstm_state import gate_precision, multiply_add
 from vil_lite.traversal import DIRECTIONS, Grid, oriented, restore, traverse
 
 ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED = DIRECTIONS
@@ -120,7 +120,7 @@ class MLSTMPath(nn.Module):
     def forward(self, x_m: Tensor, grid: Grid) -> Tensor:
         c = F.silu(self.conv(x_m, grid))
         h = self.mlstm_cell(self.q_proj(c), self.k_proj(c), self.v_proj(x_m))
-        return torch.addcmul(h, self.learnable_skip.to(c.dtype), c)
+        return multiply_add(h, self.learnable_skip.to(c.dtype), c)
 
 
 class ViLLayer(nn.Module):

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vil_lite.mlstm_state import autocasts
+from vil_lite.mlstm_fast import lower
+from vil_lite.mlstm_state import autocasts, exporting, multiply_add
 from vil_lite.traversal import Grid
 
 
@@ -179,7 +180,8 @@ class LinearBlockDiagonal(nn.Module):
         if self.bias is None:
             y = torch.bmm(x, weight)
         else:
-            y = torch.baddbmm(self.bias.to(x.dtype).view(tiles, 1, width), x, weight)
+            bias = self.bias.to(x.dtype).view(tiles, 1, width)
+            y = x @ weight + bias if exporting() else torch.baddbmm(bias, x, weight)
         if tiles > self.num_heads:
             y = y.unflatten(0, (self.num_heads, -1)).transpose(1, 2).flatten(2)  # (heads, B * S, d)
         return y.unflatten(1, (B, S))
@@ -191,7 +193,7 @@ class LinearBlockDiagonal(nn.Module):
         """
         n, b = self.blocks_per_tile, self.block_size
         blocks = self.weight.transpose(-1, -2).unflatten(0, (-1, n))  # (tiles, n, in, out)
-        eye = torch.eye(n, dtype=blocks.dtype, device=blocks.device)
+        eye = lower(n, blocks) - lower(n, blocks, -1) if exporting() else torch.eye(n).to(blocks)
         return (blocks[:, :, :, None, :] * eye[:, None, :, None]).reshape(-1, n * b, n * b)
 
 
@@ -211,7 +213,7 @@ class MultiHeadNorm(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         h = F.layer_norm(h, (self.head_dim,), eps=self.eps)
         weight = (1.0 + self.weight).view(self.num_heads, 1, 1, self.head_dim).to(h.dtype)
-        h = h * weight if self.bias is None else torch.addcmul(self.bias.view_as(weight).to(h.dtype), h, weight)
+        h = h * weight if self.bias is None else multiply_add(self.bias.view(weight.shape).to(h.dtype), h, weight)
         return h.permute(1, 2, 0, 3).flatten(2)
 
 

@@ -13,7 +13,8 @@ the loop, and what for (chapter 5 measures the first four, book/results/speed_pr
     carry                   one multiply-add a chunk on a CPU, where the state is large; elsewhere one matrix product
     in place, addcmul       a pass over the blocks or rows saved each; passes, not products, are what costs
 
-In graphs for other runtimes: float32, sums that start anew in each chunk, and operators that every runtime has.
+In graphs for other runtimes: float32, sums that start anew in each chunk, operators that every runtime has, and neither
+infinities nor negative padding, which some converters refuse or get wrong.
 """
 
 import math
@@ -31,6 +32,7 @@ from vil_lite.mlstm_state import (
     exporting,
     initial_state,
     log_gates,
+    multiply_add,
     without_autocast,
     without_nan,
 )
@@ -67,12 +69,12 @@ def carry(added: Tensor, log2_keep: Tensor, first: Tensor | None, dtype: torch.d
     for new, log2_decay, decay in parts:
         total = log2_decay.cumsum(2)
         before = total - log2_decay
-        W = power_of_two(before - total.transpose(2, 3) + causal_log(total.shape[2], total, diagonal=0))
+        W = decay_matrix(before - total.transpose(2, 3), diagonal=-1)
         states = W @ new
         if first is not None:
             states = states + power_of_two(before) * first[:, :, None]
         starts.append(states.to(dtype))
-        first = torch.addcmul(new[:, :, -1], decay[:, :, -1], states[:, :, -1])
+        first = multiply_add(new[:, :, -1], decay[:, :, -1], states[:, :, -1])
     assert first is not None  # there is a first lot
     return torch.cat(starts, dim=2), first
 
@@ -97,12 +99,12 @@ def chunk_weights(i: Tensor, log_f: Tensor, m: Tensor, L: int) -> tuple[Tensor, 
         nu = ((mu - m[..., None]) / LN2).ceil()
         # A rise by more than LARGEST_RISE wipes out everything before it, however far it goes: cutting it there changes
         # no weight and keeps the numbers small.
-        fall = (pad(nu, (1, -1)) - nu).clamp(min=-LARGEST_RISE)  # pad: the one before, 0 for the first
+        fall = (torch.cat([torch.zeros_like(nu[..., :1]), nu[..., :-1]], dim=-1) - nu).clamp(min=-LARGEST_RISE)
         line = m[..., None] + LN2 * nu
     log_write = without_nan(log_write - line).flatten(2).unflatten(-1, (-1, 1, L))
     columns = (x.flatten(2).unflatten(-1, (-1, L, 1)) for x in (fall, minus_F - line, mu - line))
     fall, log_floor, slack = columns
-    return log_write, fall.cumsum(-2), log_floor, slack
+    return log_write, fall.cumsum(3), log_floor, slack
 
 
 def chunk_stabilisers(i: Tensor, log_f: Tensor, m: Tensor) -> Tensor:
@@ -114,7 +116,9 @@ def chunk_stabilisers(i: Tensor, log_f: Tensor, m: Tensor) -> Tensor:
     highest = torch.maximum(i + minus_F, minus_F).amax(-1)
     before = pad(minus_F[..., -1].cumsum(-1), (1, 0))  # -F before each chunk, and after the last
     mu = torch.cat([m[..., None], highest + before[..., :-1]], dim=-1)
-    return (mu[..., None, :] + causal_log(mu.shape[-1], mu)).amax(-1).detach() - before.detach()
+    past = lower(mu.shape[-1], mu)  # the largest up to each chunk: what comes later counts as the smallest of all
+    up_to = past * mu[..., None, :] + (1 - past) * mu.amin(-1, keepdim=True)[..., None]
+    return up_to.amax(-1).detach() - before.detach()
 
 
 @without_autocast
@@ -156,8 +160,7 @@ def mlstm_chunkwise(
 
     # 0  The decays inside a chunk (B, H, J, L, L): powers of two, which no type has to round.
     log2_memory = log2_memory.to(C.dtype)
-    log2_D = (log2_memory - log2_memory.transpose(-1, -2)).add_(causal_log(L, log2_memory))
-    D = power_of_two(log2_D, out=log2_D).to(v.dtype)
+    D = decay_matrix(log2_memory - log2_memory.transpose(-1, -2)).to(v.dtype)
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, J, L, d)
     k_T = (torch.exp(log_write) * scale).to(v.dtype) * k.transpose(-1, -2)  # what the query lacks, its scale, is here
     # 1  What each chunk adds to the memory, seen from its own end (B, H, J, d, dv).
@@ -188,7 +191,7 @@ def mlstm_chunkwise(
         h = (scores / denominator).to(v.dtype) @ v + (q * (memory / denominator)).to(v.dtype) @ C_start
         h = h.flatten(2, 3)[:, :, :S]
     else:
-        numerator = (scores @ v).addcmul_(memory.to(v.dtype), q @ C_start).flatten(2, 3)
+        numerator = multiply_add(scores @ v, memory.to(v.dtype), q @ C_start, in_place=True).flatten(2, 3)
         denominator = denominator.flatten(2, 3)
         if not known(S % L == 0):
             numerator, denominator = numerator[:, :, :S], denominator[:, :, :S]  # what was filled up may be 0 / 0
@@ -218,9 +221,24 @@ def known(condition: bool) -> bool:
     return statically_known_true(condition)
 
 
-def causal_log(S: int, like: Tensor, diagonal: int = 1) -> Tensor:
-    """0 below the given diagonal, -inf on it and above: to be added to log weights."""
-    return torch.full((S, S), -torch.inf, dtype=like.dtype, device=like.device).triu(diagonal)
+def lower(S: int, like: Tensor, diagonal: int = 0) -> Tensor:
+    """1 on the given diagonal and below, 0 above.  Some runtimes cannot count, so a graph for one size has it as numbers."""
+    if torch.compiler.is_exporting() and isinstance(S, int):
+        rows = [[float(s <= t + diagonal) for s in range(S)] for t in range(S)]
+        return torch.tensor(rows, dtype=like.dtype, device=like.device)
+    return torch.ones((S, S), dtype=like.dtype, device=like.device).tril(diagonal)
+
+
+def decay_matrix(log2: Tensor, diagonal: int = 0) -> Tensor:
+    """2^log2 (..., S, S) on the given diagonal and below, 0 above.  May overwrite log2, if that needs no gradient."""
+    S = log2.shape[-1]
+    if exporting():
+        past = lower(S, log2, diagonal)
+        return power_of_two(past * log2) * past
+    future = torch.full((S, S), -torch.inf, dtype=log2.dtype, device=log2.device).triu(diagonal + 1)
+    if log2.requires_grad:
+        return power_of_two(log2 + future)
+    return power_of_two(log2.add_(future), out=log2)
 
 
 def power_of_two(x: Tensor, out: Tensor | None = None) -> Tensor:
@@ -235,6 +253,6 @@ def running_maximum(x: Tensor) -> Tensor:
         return x.cummax(-1).values
     reach = 1
     while reach < x.shape[-1]:
-        x = torch.maximum(x, pad(x, (reach, -reach), value=-torch.inf))
+        x = torch.cat([x[..., :reach], torch.maximum(x[..., reach:], x[..., :-reach])], dim=-1)
         reach *= 2
     return x

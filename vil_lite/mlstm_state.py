@@ -55,6 +55,13 @@ def exporting() -> bool:
     return torch.jit.is_tracing() or torch.compiler.is_exporting()
 
 
+def multiply_add(x: Tensor, a: Tensor, b: Tensor, in_place: bool = False) -> Tensor:
+    """x + a b in one pass, into x if in_place; in graphs a product and a sum, which every runtime has."""
+    if exporting():
+        return x + a * b
+    return x.addcmul_(a, b) if in_place else torch.addcmul(x, a, b)
+
+
 def gate_precision(x: Tensor) -> Tensor:
     """Gates are few (two a token and head) and their running sums long: float64 wherever there is float64.
 

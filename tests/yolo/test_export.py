@@ -66,7 +66,7 @@ def test_a_graph_for_one_size_stays_small_and_is_exported_quietly(weights, dynam
     graph = onnx.load(YOLO(weights).export(format="onnx", imgsz=640)).graph
     fixed = len(graph.node)
     assert fixed < 1050
-    assert fixed < nodes < 1680  # shapes are computed, and every cell pads; a loop over chunks would be thousands
+    assert fixed < nodes < 1800  # shapes are computed, and every cell pads; a loop over chunks would be thousands
     assert not any(value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE for value in graph.value_info)
     assert not any(weight.data_type == onnx.TensorProto.DOUBLE for weight in graph.initializer)
     assert "shape inference" not in capfd.readouterr().err  # of an operator whose type we did not tell

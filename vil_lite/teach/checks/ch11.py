@@ -222,3 +222,172 @@ def check_mixup(rng):
         "order": torch.arange(B).roll(2),
         "share": float(rng.uniform(0.1, 0.4)),
     }
+
+
+# ---------------------------------------------------------------- 11.6
+def _frozen(loss, val, norm, rate, largest):
+    return val.max() - val.min() < 0.01 * val[0]
+
+
+def _too_high(loss, val, norm, rate, largest):
+    return loss[-(len(loss) // 10) :].mean() > 0.9 * loss[0]
+
+
+def _no_warmup(loss, val, norm, rate, largest):
+    return rate[0] == rate.max() and _climbs(loss)
+
+
+def _climbs(loss):
+    return loss[: len(loss) // 10].max() > 1.05 * loss[0]
+
+
+def _overfits(loss, val, norm, rate, largest):
+    return val[-1] > 1.2 * val.min()
+
+
+_FAULTS = {"frozen": _frozen, "rate too high": _too_high, "no warm-up": _no_warmup, "overfitting": _overfits}
+
+
+def diagnose(loss, val, norm, rate, largest, *, order=tuple(_FAULTS), found="healthy", **instead):
+    """The fault of a run, the first of `order` whose criterion holds.  instead: other criteria, spaces written as _."""
+    for name in order:
+        criterion = instead.get(name.replace(" ", "_").replace("-", "_"), _FAULTS.get(name))
+        if criterion(loss, val, norm, rate, largest):
+            return name
+    return found
+
+
+def _clipped(loss, val, norm, rate, largest):
+    return (norm > largest).mean() > 0.9
+
+
+def _moved(name, after):
+    """The order of the questions with one of them moved behind another."""
+    names = [n for n in _FAULTS if n != name]
+    names.insert(names.index(after) + 1, name)
+    return {"order": tuple(names)}
+
+
+@exercise(
+    "11.6",
+    "the fault of a run",
+    diagnose,
+    cases=2,
+    mistakes={
+        "a norm above `largest` in every step is no fault: AdamW divides the length out": {
+            "order": (*_FAULTS, "clipped"),
+            "clipped": _clipped,
+        },
+        "a gap between the two losses is no overfitting: `val` has to have risen from its lowest point": {
+            "overfitting": lambda loss, val, *_: val[-1] > 1.2 * loss[-(len(loss) // 10) :].mean()
+        },
+        "overfitting compares the end of `val` with its lowest point, not with its start": {
+            "overfitting": lambda loss, val, *_: val[-1] > 1.2 * val[0]
+        },
+        "`val` is high at its start and may be high in between: its end counts for overfitting": {
+            "overfitting": lambda loss, val, *_: val.max() > 1.2 * val.min()
+        },
+        "a falling training loss is no overfitting by itself; look at `val`": {
+            "overfitting": lambda loss, *_: loss[-(len(loss) // 10) :].mean() < 0.1 * loss[0]
+        },
+        "a rate that begins at its highest is no fault by itself: the loss has to climb": {
+            "no_warm_up": lambda loss, val, norm, rate, largest: rate[0] == rate.max()
+        },
+        "a loss that climbs at first may be a hard batch: the rate has to begin at its highest": {
+            "no_warm_up": lambda loss, *_: _climbs(loss)
+        },
+        "only the first tenth of the steps speaks of the warm-up": {
+            "no_warm_up": lambda loss, val, norm, rate, largest: rate[0] == rate.max() and loss.max() > 1.05 * loss[0]
+        },
+        "the last step is one batch: take the mean of the last tenth": {
+            "rate_too_high": lambda loss, *_: loss[-1] > 0.9 * loss[0]
+        },
+        "the lowest loss is one lucky batch: take the mean of the last tenth": {
+            "rate_too_high": lambda loss, *_: loss.min() > 0.9 * loss[0]
+        },
+        "the rate is too high where the loss does not come down again, not where it once stood high": {
+            "rate_too_high": lambda loss, *_: loss.max() > 1.05 * loss[0]
+        },
+        "a frozen model has gradients; that nothing moves shows in `val`": {
+            "frozen": lambda loss, val, norm, *_: (norm == 0).all()
+        },
+        "each batch has another training loss; that nothing moves shows in `val`": {
+            "frozen": lambda loss, *_: loss.max() - loss.min() < 0.01 * loss[0]
+        },
+        "a `val` that has come back to its start has moved: compare its highest and its lowest point": {
+            "frozen": lambda loss, val, *_: abs(val[-1] - val[0]) < 0.01 * val[0]
+        },
+        "ask for `frozen` first: a loss that never moved has not come down either": _moved("frozen", "rate too high"),
+        "ask for the rate before the warm-up: this loss never comes down again": _moved("rate too high", "no warm-up"),
+        "ask for the rate before overfitting: nothing was learned here": _moved("rate too high", "overfitting"),
+        "ask for the warm-up before overfitting": _moved("no warm-up", "overfitting"),
+    },
+)
+def check_diagnose(rng):
+    """Each fault, and each sign of a fault without the fault."""
+    down, up = rng.uniform(0.1, 0.4, 2).tolist()
+    yield _run(rng, down, gap=0.0)
+    yield _run(rng, down, gap=0.8)
+    yield _run(rng, 0.03)
+    yield _run(rng, down, warm=False)  # and nothing comes of it
+    yield _run(rng, down, climbs="early")  # a hard batch
+    yield _run(rng, down, climbs="late", warm=False)
+    yield _run(rng, down, climbs="early", warm=False)
+    yield _run(rng, down, climbs="early", warm=False, rises=0.3 + up)
+    yield _run(rng, 0.03, rises=0.3 + up)
+    yield _run(rng, down, hill=True)
+    for noise in (0.05, 0.0):  # small batches, and all images at once
+        yield _run(rng, 1.0, noise=noise, still=True)
+    yield _run(rng, 1.0, noise=0.0, still=True, norm=0.0)
+    yield _run(rng, 1.05, climbs="early")
+    yield _run(rng, 1.05, climbs="early", warm=False)
+    yield _run(rng, 1.05, climbs="early", rises=0.3 + up)
+    yield _run(rng, 1.05, climbs="early", last=0.5)
+    yield _run(rng, 1.05, climbs="early", lucky=0.5)
+    yield _run(rng, 1.05, climbs="early", back=True)
+
+
+def _run(
+    rng,
+    end,
+    *,
+    gap=0.1,
+    noise=0.02,
+    warm=True,
+    climbs="",
+    rises=0.0,
+    hill=False,
+    still=False,
+    norm=3.0,
+    last=None,
+    lucky=None,
+    back=False,
+):
+    """Curves that end at the share `end` of the first loss, far from every threshold but where they shall decide."""
+    steps, start = 10 * rng.size(4, 9), float(rng.uniform(1.5, 4.0))
+    way = torch.linspace(0, 1, steps, dtype=torch.float64)
+    share = 1 + (end - 1) * way**0.5
+    wiggle = 1 + noise * rng.uniform(-1, 1, steps).double()
+    loss = share * wiggle
+    loss[0] = 1.0
+    tenth = steps // 10
+    if climbs:
+        loss[1 if climbs == "early" else 2 * tenth] = 1.5
+    if last:
+        loss[-1] = last
+    if lucky:
+        loss[steps // 2] = lucky
+    points = torch.linspace(0, 1, rng.size(9, 14), dtype=torch.float64)
+    val = 1 + (end + gap - 1) * points**0.5
+    if rises:  # down to the middle, then up again, but not to where it began
+        val = torch.where(points < 0.5, 1 - points, 0.5 + rises * (2 * points - 1) ** 2)
+    if hill:
+        val = val + 0.6 * (-(((points - 0.5) / 0.15) ** 2)).exp()
+    if still:
+        val = torch.ones_like(points)
+    if back:
+        val = 1 + 0.5 * (math.pi * points).sin()
+    rate = torch.tensor([learning_rate(s, steps, 2 * tenth if warm else 0, 1e-2, 1e-5) for s in range(steps)])
+    norms = norm * (1 + 0.3 * rng.uniform(0, 1, steps).double())
+    curves = {"loss": start * loss, "val": start * val, "norm": norms, "rate": rate}
+    return {name: curve.double().numpy() for name, curve in curves.items()} | {"largest": 1.0}

@@ -8,29 +8,66 @@ from ._base import exercise
 
 
 # ---------------------------------------------------------------- 12.1
-def count_tokens(size, patch, stride):
-    """Patches of a square image of size x size pixels."""
-    return ((size - patch) // stride + 1) ** 2
+def predicted_crossing(
+    vit,
+    vil,
+    S,
+    seconds,
+    *,
+    each=lambda seconds, work: seconds / work,
+    counted=lambda b, c, S: b * S + c * S * S,
+    share=lambda b, c, rate: (b * rate, c * rate),
+    done=lambda S: S,
+    which=lambda S: S > 0,
+    never=math.inf,
+):
+    """The tokens at which both take the same time, if each model keeps the seconds for a multiply-add of one image of S tokens.
+
+    vit, vil: (b, c) of b S + c S**2 multiply-adds.  seconds: of both at S tokens.
+    """
+    rates = [each(float(t), counted(b, c, S)) for t, (b, c) in zip(seconds, (vit, vil))]
+    (b1, c1), (b2, c2) = (share(b, c, rate) for (b, c), rate in zip((vit, vil), rates))
+    meet = (b2 - b1) / (c1 - c2) if c1 != c2 else math.inf
+    return done(meet) if which(meet) and math.isfinite(meet) else never
 
 
 @exercise(
     "12.1",
-    "the tokens of an image",
-    count_tokens,
-    rtol=0,
+    "a crossing, predicted",
+    predicted_crossing,
+    rtol=1e-6,
     atol=0,
     mistakes={
-        "this is one side of the grid; square it": lambda n, p, s: (n - p) // s + 1,
-        "the first patch is not counted: + 1 on each side": lambda n, p, s: ((n - p) // s) ** 2,
-        "+ 1 comes before squaring": lambda n, p, s: ((n - p) // s) ** 2 + 1,
-        "the last patches would hang over the edge: a patch needs `patch` pixels": lambda n, p, s: (n // s) ** 2,
-        "patches start `stride` pixels apart, not `patch`": lambda n, p, s: (n // p) ** 2,
+        "this is the crossing of the counts; a multiply-add of one model need not take as long as one of the other": {
+            "each": lambda seconds, work: 1.0
+        },
+        "the seconds of one image are taken for those of one multiply-add; divide by the work at S tokens": {
+            "each": lambda seconds, work: seconds
+        },
+        "upside down: the seconds for a multiply-add are seconds / work": {"each": lambda seconds, work: work / seconds},
+        "divide by the work of S tokens, pairs too: b S + c S²": {"counted": lambda b, c, S: b * S},
+        "the work at S tokens is b S + c S²; here S is missing": {"counted": lambda b, c, S: b + c},
+        "the seconds are exchanged: the first are ViT's": lambda x, y, S, t: predicted_crossing(x, y, S, t[::-1]),
+        "the pairs cost time as well: multiply c by the seconds, not b alone": {"share": lambda b, c, r: (b * r, c)},
+        "the pairs of ViL are left out; they shift the crossing": lambda x, y, S, t: predicted_crossing(
+            x, (y[0], 0.0), S, t
+        ),
+        "this is one side of the grid; tokens are wanted": {"done": math.sqrt},
+        "the meeting is rounded; leave the fraction": {"done": round},
+        "a meeting at S < 0 is none: infinity is wanted": {"which": lambda S: True},
+        "curves that never meet for S > 0: infinity is wanted, not 0": {"never": 0.0},
+        "curves that never meet for S > 0: infinity is wanted, not NaN": {"never": math.nan},
+        "curves that never meet for S > 0: infinity is wanted, not None": {"never": ""},
     },
 )
-def check_count_tokens(rng):
-    stride = rng.size(3, 8)
-    patch = 2 * stride + rng.size(1, 4)  # overlaps so much that no wrong formula is right by chance
-    return {"size": patch + stride * rng.size(5, 20), "patch": patch, "stride": stride}
+def check_predicted_crossing(rng):
+    b, c, S = rng.uniform(4e6, 6e6), rng.uniform(4e3, 6e3), rng.size(100, 400)
+    b, c = float(b), float(c)
+    vit, fast = (b, c), 1e-11
+    for pairs, slower in ((0.0, 2.5), (0.1, 2.0), (0.0, 0.3), (3.0, 1.5)):  # now and then ahead at once, or never
+        vil = (1.6 * b, pairs * c)
+        work = [m * S + n * S * S for m, n in (vit, vil)]
+        yield {"vit": vit, "vil": vil, "S": S, "seconds": (fast * work[0], fast * slower * work[1])}
 
 
 # ---------------------------------------------------------------- 12.2

@@ -102,36 +102,87 @@ def check_middle_of(rng):
 
 
 # ---------------------------------------------------------------- 9.4
-def tail_parameters(name, dim, classes, *, widths=(2, 2), biases=(1, 1), norm=1, learned=("middle_cls",)):
-    """Parameters of the norm of the pooled vector, the head and the [CLS] token, if any.
+def taken(name, S, *, middle=lambda S: S // 2):
+    """The numbers of the tokens that a pooling takes."""
+    if name == "avg":
+        return list(range(S))
+    return {"first": [0], "last": [S - 1], "middle_patch": [middle(S)]}.get(name, [0, S - 1])
 
-    widths, biases: of norm and head, the widths for bilateral_concat.
+
+def choose(
+    known,
+    matters,
+    offered,
+    *,
+    take=taken,
+    enough=lambda known, matters: known[:, matters].all(1),
+    share=lambda informed: informed.double().mean(),
+    better=lambda new, best: new > best,
+):
+    """Of the poolings offered, the one that takes the largest share of tokens which know all that matters; the first of equals.
+
+    known: (S, S) bool, [t, s], token t can know patch s.  matters: (S,) bool.  offered: names.
     """
-    inner, width = (dim * (wide if name == "bilateral_concat" else 1) for wide in widths)
-    return norm * inner * (1 + biases[0]) + (width + biases[1]) * classes + dim * (name in learned)
+    informed = enough(known, matters)
+    shares = {name: float(share(informed[take(name, len(known))])) for name in offered}
+    best = offered[0]
+    for name in offered[1:]:
+        best = name if better(shares[name], shares[best]) else best
+    return best
+
+
+_WRONG_CHOICES = {
+    "rows and columns of `known` are exchanged: known[t, s], and t is the token that is pooled": {
+        "enough": lambda known, matters: known[matters].all(0)
+    },
+    "to know one of the patches is not enough: a token has to know all that matter": {
+        "enough": lambda known, matters: known[:, matters].any(1)
+    },
+    "a token that knows half of what matters is not half a token: all, or it does not count": {
+        "enough": lambda known, matters: known[:, matters].double().mean(1)
+    },
+    "a token has to know what matters, not every patch": {"enough": lambda known, matters: known.all(1)},
+    "the patches that matter need not be taken, only known: this looks at `matters` alone": {
+        "enough": lambda known, matters: matters
+    },
+    "this is the number of informed tokens; their share of the tokens taken is wanted": {
+        "share": lambda informed: informed.double().sum()
+    },
+    "one informed token among those taken is a share, not all of it": {"share": lambda informed: informed.any()},
+    "where one of the tokens taken is blind, the share is smaller, not 0": {"share": lambda informed: informed.all()},
+    "of equal shares the first that is offered wins": {"better": lambda new, best: new >= best},
+    "the largest share is wanted, not the smallest": {"better": lambda new, best: new < best},
+    "the middle is token S // 2 from 0": {"take": lambda name, S: taken(name, S, middle=lambda S: (S - 1) // 2)},
+    "bilateral poolings take both ends": {"take": lambda name, S: taken(name, S)[:: 1 if name == "avg" else 2]},
+    "only `known` and `matters` decide; the order of the offer is for equals": {"better": lambda new, best: False},
+}
 
 
 @exercise(
     "9.4",
-    "the parameters of a tail",
-    tail_parameters,
+    "a pooling for a task",
+    choose,
     cases=2,
-    rtol=1e-12,
-    atol=0,
-    mistakes={
-        "concat gives the head 2 d inputs, and the norm too": {"widths": (1, 1)},
-        "the norm of the concatenated vector has 2 d features as well": {"widths": (1, 2)},
-        "the learned token is missing: d parameters": {"learned": ()},
-        "the bias of the head is missing: one for each class": {"biases": (1, 0)},
-        "the bias of the norm is missing": {"biases": (0, 1)},
-        "the norm is missing: weight and bias": {"norm": 0},
-        "only middle_cls has a learned token": {"learned": (*NAMES, "middle_cls")},
-    },
+    mistakes=_WRONG_CHOICES,
 )
-def check_tail_parameters(rng):
-    dim, classes = 16 * rng.size(2, 20), rng.size(10, 1000)
-    for name in (*NAMES, "middle_cls"):
-        yield {"name": name, "dim": dim, "classes": classes}
+def check_choose(rng):
+    for wrong in _WRONG_CHOICES.values():
+        given = _task(rng)
+        while choose(**given) == choose(**given, **wrong):
+            given = _task(rng)
+        yield given
+
+
+def _task(rng):
+    """What the tokens of a causal reader know, backwards now and then, with some gaps; a few patches that matter."""
+    S = 2 * rng.size(3, 5)
+    known = torch.ones(S, S).tril().bool()
+    known = (known.flip(0, 1) if rng.size(0, 1) else known) & (rng.uniform(0, 1, S, S) < 0.9) | torch.eye(S).bool()
+    matters = torch.zeros(S, dtype=torch.bool)
+    matters[torch.randperm(S, generator=rng.generator)[: rng.size(1, 3)]] = True
+    names = ["first", "last", *NAMES]
+    offered = [names[n] for n in torch.randperm(len(names), generator=rng.generator)[: rng.size(3, 5)]]
+    return {"known": known, "matters": matters, "offered": offered}
 
 
 # ---------------------------------------------------------------- 9.5

@@ -199,6 +199,28 @@ def _adam_with_l2(p, g, m, v, t, lr, decay):
     return p - lr * (m / (1 - 0.9**t)) / (torch.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
 
 
+def _choose_by_number(known, matters, offered):
+    """9.4 by how many tokens know everything, so that the mean over all of them wins."""
+    places = torch.where(matters)[0].tolist()
+    knows = [all(bool(row[p]) for p in places) for row in known]
+    S = len(knows)
+    taken = {"avg": range(S), "middle_patch": [S // 2], "first": [0], "last": [S - 1]}
+    counts = [sum(knows[t] for t in taken.get(name, [0, S - 1])) for name in offered]
+    return offered[counts.index(max(counts))]
+
+
+def _diagnose_by_gap(loss, val, norm, rate, largest):
+    """11.6 with the usual picture of overfitting: validation far above training."""
+    n = len(loss) // 10
+    if np.ptp(val) < val[0] / 100:
+        return "frozen"
+    if np.average(loss[len(loss) - n :]) / loss[0] > 0.9:
+        return "rate too high"
+    if np.argmax(rate) == 0 and max(loss[:n]) / loss[0] > 1.05:
+        return "no warm-up"
+    return "overfitting" if val[-1] / np.average(loss[len(loss) - n :]) > 1.2 else "healthy"
+
+
 def _iou_of_sums(a, b):
     """13.3 box by box, the union counted twice where both meet."""
     rows = []
@@ -460,10 +482,7 @@ WRONG = {
         ),
         "with_cls": (lambda x, c: torch.cat([c.expand(len(x), 1, -1), x], 1), "stands in front"),
         "middle_of": (lambda H, W: (H // 2, W // 2), "middle of the image"),
-        "tail_parameters": (
-            lambda name, d, k: 2 * d + (d + 1) * k + d * (name == "middle_cls"),
-            "concat gives the head",
-        ),
+        "choose": (_choose_by_number, "number of informed tokens"),
         "paired": (lambda a, b: ((a - b).mean(), (a - b).std() / math.sqrt(len(a))), "ddof=1"),
     },
     "ch10": {
@@ -490,9 +509,13 @@ WRONG = {
         ),
         "clip": (lambda gs, c: [g / g.norm() * min(c, g.norm()) for g in gs], "clipped by itself"),
         "mixup": (lambda x, y, order, s: (torch.lerp(x[order], x, s), y), "targets are not mixed"),
+        "diagnose": (_diagnose_by_gap, "gap between the two losses"),
     },
     "ch12": {
-        "count_tokens": (lambda n, p, s: (n // s) ** 2, "hang over the edge"),
+        "predicted_crossing": (
+            lambda x, y, S, t: (lambda m: m if m > 0 else math.inf)((y[0] - x[0]) / (x[1] - y[1])),
+            "crossing of the counts",
+        ),
         "fit_cost": (lambda S, t: np.polynomial.polynomial.polyfit(S, t, 2), "absolute errors"),
         "crossing": (
             lambda x, y: max([r.real for r in np.roots(np.subtract(x, y)[::-1]) if r.real > 0], default=math.inf),

@@ -44,7 +44,9 @@ def predicted_crossing(
         "the seconds of one image are taken for those of one multiply-add; divide by the work at S tokens": {
             "each": lambda seconds, work: seconds
         },
-        "upside down: the seconds for a multiply-add are seconds / work": {"each": lambda seconds, work: work / seconds},
+        "upside down: the seconds for a multiply-add are seconds / work": {
+            "each": lambda seconds, work: work / seconds
+        },
         "divide by the work of S tokens, pairs too: b S + c S²": {"counted": lambda b, c, S: b * S},
         "the work at S tokens is b S + c S²; here S is missing": {"counted": lambda b, c, S: b + c},
         "the seconds are exchanged: the first are ViT's": lambda x, y, S, t: predicted_crossing(x, y, S, t[::-1]),

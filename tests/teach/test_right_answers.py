@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import pad, softplus
 
-from vil_lite.teach.checks import ch01, ch02, ch03, ch04, ch05, ch05b, ch07, ch09, ch12, ch15
+from vil_lite.teach.checks import ch01, ch02, ch03, ch04, ch05, ch05b, ch07, ch09, ch11, ch12, ch15
 
 
 def revise_both(distance, value, nearest, kept, sharpness):
@@ -29,6 +29,35 @@ def confusion_in_lists(overlap, true, predicted, classes, threshold=0.45):
     for label in left.values():
         matrix[classes][label] += 1
     return matrix
+
+
+def choose_by_counting(known, matters, offered):
+    S, wanted, best = len(known), set(torch.where(matters)[0].tolist()), ("", -1.0)
+    knows = [wanted <= set(torch.where(row)[0].tolist()) for row in known]
+    places = {"avg": range(S), "middle_patch": [S // 2], "first": [0], "last": [S - 1]}
+    for name in offered:
+        taken = places.get(name, [0, S - 1])
+        share = sum(knows[t] for t in taken) / len(taken)
+        best = (name, share) if share > best[1] else best
+    return best[0]
+
+
+def diagnose_in_torch(loss, val, norm, rate, largest):
+    loss, val, rate = (torch.tensor(x) for x in (loss, val, rate))
+    first, last = loss[: len(loss) // 10], loss.flip(0)[: len(loss) // 10]
+    signs = {
+        "frozen": val.amax() - val.amin() < val[0] / 100,
+        "rate too high": last.mean() / loss[0] > 0.9,
+        "no warm-up": bool((rate[0] >= rate).all()) and first.amax() / loss[0] > 1.05,
+        "overfitting": val[-1] / val.amin() > 1.2,
+        "healthy": True,
+    }
+    return next(name for name, sign in signs.items() if sign)
+
+
+def crossing_of_roots(vit, vil, S, seconds):
+    curves = [np.array([c, b, 0.0]) * t / (b * S + c * S**2) for (b, c), t in zip((vit, vil), seconds)]
+    return max((r.real for r in np.roots(curves[0] - curves[1]) if r.real > 1e-6 * S), default=np.inf)
 
 
 def join_by_rows(c1, n1, m1, c2, n2, m2, log_f):
@@ -141,6 +170,9 @@ RIGHT = [
     (ch07.check_block_diagonal, lambda x, w: (x.unflatten(-1, (len(w), 1, -1)) * w).sum(-1).flatten(-2)),
     (ch07.check_bias_for_span, lambda span: torch.logit(torch.tensor(1 - 1 / span, dtype=torch.float64))),
     (ch09.check_paired, lambda a, b: ((d := torch.tensor(a - b)).mean(), d.std() / len(a) ** 0.5)),
+    (ch09.check_choose, choose_by_counting),
+    (ch11.check_diagnose, diagnose_in_torch),
+    (ch12.check_predicted_crossing, crossing_of_roots),
     (ch12.check_fit_cost, lambda S, t: np.polynomial.Polynomial.fit(S, t, 2, w=1 / t).convert().coef),
 ]
 

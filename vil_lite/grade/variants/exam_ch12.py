@@ -3,12 +3,12 @@
 from vil_lite.teach.checks._base import exercise
 
 
-def needed_speedup(vit, vil, S, seconds, wanted, *, work=lambda b, c, S: b * S + c * S * S, out=lambda x: x):
+def needed_speedup(vit, vil, S, seconds, wanted, *, out=lambda x: x):
     """vit, vil: (b, c) of b S + c S**2 multiply-adds.  seconds: (of vit, of vil) for an image of S tokens.  Each model keeps
     its seconds for a multiply-add.  By what factor has vil to become faster, so that both take the same time at `wanted` tokens?
     """
-    vit_seconds, vil_seconds = (t * work(b, c, wanted) / work(b, c, S) for t, (b, c) in zip(seconds, (vit, vil)))
-    return out(vil_seconds / vit_seconds)
+    grown = [(b * wanted + c * wanted**2) / (b * S + c * S**2) for b, c in (vit, vil)]
+    return out(seconds[1] * grown[1] / (seconds[0] * grown[0]))
 
 
 @exercise(
@@ -18,12 +18,16 @@ def needed_speedup(vit, vil, S, seconds, wanted, *, work=lambda b, c, S: b * S +
     rtol=1e-6,
     atol=0,
     mistakes={
-        "upside down: how much longer vil takes than vit is wanted": {"out": lambda x: 1 / x},
-        "this is the factor at the size that was timed": lambda x, y, S, t, wanted: t[1] / t[0],
+        "upside down: it is the seconds of vil over those of vit": {"out": lambda x: 1 / x},
+        "this is the factor at the size that was timed; with more tokens the pairs weigh more": lambda x, y, S, t, wanted: (
+            t[1] / t[0]
+        ),
         "these are the counts alone; a multiply-add of one may last longer": lambda x, y, S, t, wanted: needed_speedup(
             x, y, S, (x[0] * S + x[1] * S * S, y[0] * S + y[1] * S * S), wanted
         ),
-        "the pairs are left out; they grow with S²": {"work": lambda b, c, S: b * S},
+        "the pairs of vit are left out; they grow with S²": lambda x, y, S, t, wanted: needed_speedup(
+            (x[0], 0.0), y, S, t, wanted
+        ),
         "the seconds are exchanged": lambda x, y, S, t, wanted: needed_speedup(x, y, S, t[::-1], wanted),
     },
 )

@@ -4,8 +4,9 @@ from vil_lite.teach.checks._base import exercise
 
 
 def needed_speedup(vit, vil, S, seconds, wanted, *, out=lambda x: x):
-    """vit, vil: (b, c) of b S + c S**2 multiply-adds.  seconds: (of vit, of vil) for an image of S tokens.  Each model keeps
-    its seconds for a multiply-add.  By what factor has vil to become faster, so that both take the same time at `wanted` tokens?
+    """vit, vil: (each, pair), the work is each * S + pair * S**2 multiply-adds.  seconds: (of vit, of vil)
+    for an image of S tokens.  Each model keeps its seconds for a multiply-add.  By what factor has vil to become faster,
+    so that both take the same time at `wanted` tokens?
     """
     grown = [(b * wanted + c * wanted**2) / (b * S + c * S**2) for b, c in (vit, vil)]
     return out(seconds[1] * grown[1] / (seconds[0] * grown[0]))

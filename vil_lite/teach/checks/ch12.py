@@ -23,7 +23,7 @@ def predicted_crossing(
 ):
     """The tokens at which both take the same time, if each model keeps the seconds for a multiply-add of one image of S tokens.
 
-    vit, vil: (b, c) of b S + c S**2 multiply-adds.  seconds: of both at S tokens.
+    vit, vil: (each, pair), multiply-adds for each token and each pair: b S + c S**2.  seconds: of both at S tokens.
     """
     rates = [each(float(t), counted(b, c, S)) for t, (b, c) in zip(seconds, (vit, vil))]
     (b1, c1), (b2, c2) = (share(b, c, rate) for (b, c), rate in zip((vit, vil), rates))
@@ -47,10 +47,10 @@ def predicted_crossing(
         "upside down: the seconds for a multiply-add are seconds / work": {
             "each": lambda seconds, work: work / seconds
         },
-        "divide by the work of S tokens, pairs too: b S + c S²": {"counted": lambda b, c, S: b * S},
-        "the work at S tokens is b S + c S²; here S is missing": {"counted": lambda b, c, S: b + c},
+        "divide by the work of S tokens, pairs too: each * S + pair * S**2": {"counted": lambda b, c, S: b * S},
+        "the work at S tokens is each * S + pair * S**2; here S is missing": {"counted": lambda b, c, S: b + c},
         "the seconds are exchanged: the first are ViT's": lambda x, y, S, t: predicted_crossing(x, y, S, t[::-1]),
-        "the pairs cost time as well: multiply c by the seconds, not b alone": {"share": lambda b, c, r: (b * r, c)},
+        "the pairs cost time as well: multiply them by the seconds, too": {"share": lambda b, c, r: (b * r, c)},
         "the pairs of ViL are left out; they shift the crossing": lambda x, y, S, t: predicted_crossing(
             x, (y[0], 0.0), S, t
         ),

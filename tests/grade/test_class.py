@@ -91,7 +91,7 @@ def results(folder):
 def test_a_class_that_is_killed_and_goes_on(folder):
     first = started(folder, "--jobs", "2", start_new_session=True)
     path = folder / "out" / "results.jsonl"
-    while not path.is_file() and first.poll() is None:
+    while not (path.is_file() and path.read_bytes().endswith(b"\n")) and first.poll() is None:
         time.sleep(0.05)
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()

@@ -166,8 +166,9 @@ def sort_out(submission: Submission, tasks, known: dict) -> dict:
     functions: dict = {}
     for exercise in known.values():
         functions.setdefault(exercise.chapter, []).append(exercise.function)
-    every = [name for names in functions.values() for name in set(names)]
-    unique = {chapter: [n for n in names if every.count(n) == 1] for chapter, names in functions.items()}
+    assigned = dict.fromkeys(task.chapter for task in tasks)
+    every = [name for chapter in assigned for name in set(functions[chapter])]
+    unique = {chapter: [n for n in functions[chapter] if every.count(n) == 1] for chapter in assigned}
     found: dict = {chapter: [] for chapter in functions}
     for notebook in submission.notebooks:
         text = "\n".join(notebook.cells)
@@ -176,7 +177,7 @@ def sort_out(submission: Submission, tasks, known: dict) -> dict:
         if scores[best]:
             found[best].append((scores[best], notebook))
     chosen = {}
-    for chapter in dict.fromkeys(task.chapter for task in tasks):
+    for chapter in assigned:
         if not found[chapter]:  # one notebook for several chapters, or for an exam: names of this chapter alone tell
             own = [n for n in submission.notebooks if _may_hold(n, chapter)]
             scored = [(_likeness("\n".join(n.cells), chapter, unique[chapter]), n) for n in own]

@@ -181,7 +181,7 @@ class LinearBlockDiagonal(nn.Module):
             y = torch.bmm(x, weight)
         else:
             bias = self.bias.to(x.dtype).view(tiles, 1, width)
-            y = x @ weight + bias if exporting() else torch.baddbmm(bias, x, weight)
+            y = torch.bmm(x, weight) + bias if exporting() else torch.baddbmm(bias, x, weight)
         if tiles > self.num_heads:
             y = y.unflatten(0, (self.num_heads, -1)).transpose(1, 2).flatten(2)  # (heads, B * S, d)
         return y.unflatten(1, (B, S))

@@ -119,6 +119,21 @@ def in_fresh_process(*arguments, **environment):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def serve(**parts):
+    """Print the part that the command line names, as JSON for `in_fresh_process`; says whether it named one.
+
+    parts: functions by name, called with the rest of the command line, numbers as int, on two threads.  All but "memory",
+    which measures it, keep the memory that is freed.
+    """
+    name, *rest = sys.argv[1:] or [None]
+    if name != "memory":
+        keep_heap()
+    torch.set_num_threads(2)
+    if name in parts:
+        print(json.dumps(parts[name](*(int(word) if word.isdigit() else word for word in rest))))
+    return name in parts
+
+
 def peak_memory_mb(function):
     """By how many MB the resident memory of this process grows, at its peak, while function runs.  Linux alone.
 

@@ -10,13 +10,12 @@ _build/ch12_resolution as soon as it is done, so an interrupted command goes on 
 Writes book/results/ch12_resolution.json.
 """
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
 
 import torch
-from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, kept, peak_memory_mb, record, step
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, kept, peak_memory_mb, record, serve, step
 from speed_models import vil
 
 KEPT = Path(__file__).resolve().parents[1] / "_build" / "ch12_resolution"
@@ -65,14 +64,5 @@ def main(sizes):
         record("ch12_resolution", {"batch": 1, "pixels": points}, seeds=[0], packages=("torch", "timm"))
 
 
-if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if arguments[:1] != ["memory"]:  # a measurement of memory wants the opposite
-        keep_heap()
-    torch.set_num_threads(2)
-    if arguments[:1] == ["times"]:
-        print(json.dumps(times(int(arguments[1]))))
-    elif arguments[:1] == ["memory"]:
-        print(json.dumps(memory(arguments[1], int(arguments[2]))))
-    else:
-        main([int(a) for a in arguments] or list(PIXELS))
+if __name__ == "__main__" and not serve(times=times, memory=memory):
+    main([int(size) for size in sys.argv[1:]] or list(PIXELS))

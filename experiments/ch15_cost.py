@@ -8,12 +8,10 @@ backward of BATCH drawn scenes), both the best of several, as the median ratio t
 the peak by which memory grows in a step, in a fresh process for each model.  Writes book/results/ch15_cost.json.
 """
 
-import json
 import statistics
-import sys
 
 import torch
-from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, peak_memory_mb, record, step
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, peak_memory_mb, record, serve, step
 from ch15_compare import BATCH, MODELS, SIZE
 from ultralytics.cfg import get_cfg
 from ultralytics.nn.tasks import DetectionModel
@@ -82,11 +80,5 @@ def main():
     record("ch15_cost", figures, seeds=[0], packages=("torch", "ultralytics"))
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] != ["memory"]:
-        keep_heap()
-    torch.set_num_threads(2)
-    if len(sys.argv) > 1:
-        print(json.dumps({"times": times, "memory": memory}[sys.argv[1]](*sys.argv[2:])))
-    else:
-        main()
+if __name__ == "__main__" and not serve(times=times, memory=memory):
+    main()

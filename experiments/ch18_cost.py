@@ -7,11 +7,8 @@ random weights, with nothing else running.  Times are the best of a few repeats,
 memory grows in a step is taken in a fresh process for each model and size.  Writes book/results/ch18_cost.json.
 """
 
-import json
-import sys
-
 import torch
-from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, peak_memory_mb, record, step
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, peak_memory_mb, record, serve, step
 from ch18_segmentation import MODELS
 
 from vil_lite.complexity import flops, parameters
@@ -53,14 +50,5 @@ def main():
     record("ch18_cost", {"batch": 1, "parameters": sizes, "pixels": points}, seeds=[0], packages=("torch", "timm"))
 
 
-if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if arguments[:1] != ["memory"]:  # a measurement of memory wants the opposite
-        keep_heap()
-    torch.set_num_threads(2)
-    if arguments[:1] == ["times"]:
-        print(json.dumps(times()))
-    elif arguments[:1] == ["memory"]:
-        print(json.dumps(memory(arguments[1], int(arguments[2]))))
-    else:
-        main()
+if __name__ == "__main__" and not serve(times=times, memory=memory):
+    main()

@@ -28,10 +28,10 @@ def patchify(image, P, *, axes=(0, 2, 4, 1, 3, 5)):
         "the patches come column by column; row by row is wanted": {"axes": (0, 4, 2, 1, 3, 5)},
         "inside a patch the channels come last; the order is channel, row, column": {"axes": (0, 2, 4, 3, 5, 1)},
         "inside a patch rows and columns are exchanged": {"axes": (0, 2, 4, 1, 5, 3)},
-        "height was split into (P, H) and width into (P, W): neighbouring pixels end in different patches": lambda x, P: (
+        "height was split into (P, H) and width into (P, W): neighbouring pixels end up in different patches": lambda x, P: (
             x.unflatten(3, (P, -1)).unflatten(2, (P, -1)).permute(0, 3, 5, 1, 2, 4).flatten(3).flatten(1, 2)
         ),
-        "H and W are two axes still: join them to S": lambda x, P: patchify(x, P).unflatten(1, (-1, x.shape[3] // P)),
+        "H and W are still two axes: join them into S": lambda x, P: patchify(x, P).unflatten(1, (-1, x.shape[3] // P)),
         "S and the features are exchanged, as a convolution leaves them": lambda x, P: patchify(x, P).mT,
     },
 )
@@ -89,8 +89,10 @@ def _each(count):
         "pixels that belong to no patch are not refused: raise ValueError": {"rest": lambda n, P, s: 0},
         "an image smaller than a patch is not refused: raise ValueError": {"least": 0},
         "nothing is refused: raise ValueError for pixels left over, or fewer than a patch has": {"asked": slice(0)},
-        "not to be left over is (size - P) % stride; the first patch takes P": {"rest": lambda n, P, s: n % s},
-        "patches overlap: not to be left over is (size - P) % stride, not size % P": {"rest": lambda n, P, s: n % P},
+        "the remainder to refuse is (size - P) % stride; the first patch takes P": {"rest": lambda n, P, s: n % s},
+        "patches overlap: the remainder to refuse is (size - P) % stride, not size % P": {
+            "rest": lambda n, P, s: n % P
+        },
         "only the height is looked at; pixels of the width can be left over, too": {"asked": slice(0, 1)},
         "only the width is looked at; pixels of the height can be left over, too": {"asked": slice(1, 2)},
     },
@@ -137,7 +139,7 @@ def _unmoved(embed, grid):
         "`antialias=True` is set: it changes the values; leave it out": {"antialias": True},
         "the positions are resized as a line: the grid has two directions, keep both": _as_a_line,
         "features were mixed with places: a reshape never moves an axis, permute does": _unmoved,
-        "the features still stand before the grid: move them to the end": lambda e, g: resize(e, g).permute(0, 3, 1, 2),
+        "the features still come before the grid: move them to the end": lambda e, g: resize(e, g).permute(0, 3, 1, 2),
         "the grid is (W, H): rows and columns are exchanged": lambda e, g: resize(e, g[::-1]),
         "the positions are cut off or repeated, not resized": lambda e, g: e.repeat(1, 2, 2, 1)[:, : g[0], : g[1]],
     },
@@ -218,7 +220,9 @@ def reach(directions, grid, *, join=_compose, place=lambda visited: visited.args
         "only the last block counts here": {"join": lambda mask, seen: mask},
         "only the first block counts here": {"join": lambda mask, seen: seen},
         "only the first two blocks count here": lambda d, g: reach(d[:2], g),
-        "`order` lists who is visited n-th; when t is visited is order.argsort()": {"place": lambda visited: visited},
+        "`order` lists which token is n-th; the place of each token is order.argsort()": {
+            "place": lambda visited: visited
+        },
     },
 )
 def check_reach(rng):

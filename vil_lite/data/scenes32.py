@@ -1,4 +1,4 @@
-"""Scenes of 32 x 32 pixels: a ring and a square, and ten ways in which they can lie to each other.
+"""Scenes of 32 x 32 pixels: a ring and a square, in ten positions relative to each other.
 
 Classes 0 to 7: the ring lies to the east, north-east, north, ... of the square.  8: the ring is inside the square.
 9: the square is inside the ring.  Both shapes have random sizes and brightness, and the pair stands anywhere.  Which

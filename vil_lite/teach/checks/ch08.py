@@ -36,7 +36,7 @@ def _in_words(function, design, depth):
     through=_in_words,
     cases=7,
     mistakes={
-        "an alternating design has one direction in a block, and the next in the next": {"alternates": "never"},
+        "an alternating design has one direction per block, and the next block has the next": {"alternates": "never"},
         "the directions change from block to block": {"which": lambda j, count, depth: j * count // depth},
         "block 0 reads `row`, forwards": lambda design, depth: plan(design, depth + 1)[1:],
         "block 4 begins again with the first direction": {"which": lambda j, count, depth: min(j, count - 1)},
@@ -81,8 +81,8 @@ _UNMOVED = {"there": lambda x, order: x}
         "x_m is not put into the order that is undone afterwards": _UNMOVED,
         "one set of weights, still several orders": lambda x_m, z, p, o: several_paths(x_m, z, p, o[: len(p)]),
         "the gate is missing: multiply the sum by SiLU(z)": {"gate": torch.ones_like},
-        "the gate is z itself; it goes through a SiLU": {"gate": lambda z: z},
-        "the gate is a sigmoid; it is a SiLU": {"gate": torch.sigmoid},
+        "the gate is z itself; SiLU(z) is wanted": {"gate": lambda z: z},
+        "the gate is a sigmoid; SiLU(z) is wanted": {"gate": torch.sigmoid},
         "all orders use the first path's weights; each has its own": {"path": lambda paths, j: paths[0]},
     },
 )
@@ -185,14 +185,16 @@ def sees(blocks, token, *, order=reversed, read=torch.clone, itself=True, paths=
     sees,
     cases=4,
     mistakes={
-        "the blocks are walked from first to last; the output hangs on the last one": {"order": iter},
+        "the blocks are walked from first to last; start at the last one, which makes the output": {"order": iter},
         "only the last block is looked at": {"order": lambda blocks: blocks[-1:]},
         "only the first block is looked at": {"order": lambda blocks: blocks[:1]},
         "a token always sees itself": {"itself": False},
         "only the first path of each block is followed": {"paths": slice(1)},
         "a path sees what another path of the same block has just added": {"fresh": False},
         "`order` lists tokens; the place of one is order.argsort()[token]": {"read": torch.argsort},
-        "this is what a token is seen by: a causal path reads what comes before": {"read": lambda order: order.flip(0)},
+        "these are the tokens that see this one: a causal path reads what comes before": {
+            "read": lambda order: order.flip(0)
+        },
     },
 )
 def check_sees(rng):

@@ -63,7 +63,7 @@ def with_cls(tokens, cls, *, before=lambda S: S // 2, lost=0):
         "rounded up: S // 2 patches come before it": {"before": lambda S: (S + 1) // 2},
         "one patch too few before the token: S // 2 of them": {"before": lambda S: S // 2 - 1},
         "the middle patch is overwritten; the token is inserted, and no patch is lost": {"lost": 1},
-        "a patch stands twice: the second part starts where the first one ended": {"lost": -1},
+        "a patch appears twice: the second part starts where the first one ended": {"lost": -1},
         "the token is added to the patches; it stands between them": lambda x, c: x + c,
     },
 )
@@ -154,7 +154,7 @@ _WRONG_CHOICES = {
     "the largest share is wanted, not the smallest": {"better": lambda new, best: new < best},
     "the middle is token S // 2 from 0": {"take": lambda name, S: taken(name, S, middle=lambda S: (S - 1) // 2)},
     "bilateral poolings take both ends": {"take": lambda name, S: taken(name, S)[:: 1 if name == "avg" else 2]},
-    "only `known` and `matters` decide; the order of the offer is for equals": {"better": lambda new, best: False},
+    "only `known` and `matters` decide; the order of `offered` only breaks ties": {"better": lambda new, best: False},
 }
 
 
@@ -201,7 +201,9 @@ def paired(a, b, *, spread=lambda a, b: (a - b).std(ddof=1), root=0.5):
         "this is the deviation of one difference; that of their mean is smaller by the root of n": {"root": 0},
         "divide by the root of n, not by n": {"root": 1},
         "the pairs are torn apart; they share a seed": {"spread": lambda a, b: np.hypot(a.std(ddof=1), b.std(ddof=1))},
-        "the error of a difference is no difference of errors": {"spread": lambda a, b: a.std(ddof=1) - b.std(ddof=1)},
+        "the error of a difference is not a difference of errors": {
+            "spread": lambda a, b: a.std(ddof=1) - b.std(ddof=1)
+        },
         "this is the variance; take the root": {"spread": lambda a, b: (a - b).var(ddof=1), "root": 1},
         "a difference may be negative: leave its sign": lambda a, b: (abs(paired(a, b)[0]), paired(a, b)[1]),
         "the order is mean, standard error": lambda a, b: paired(a, b)[::-1],

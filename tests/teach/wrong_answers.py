@@ -492,7 +492,7 @@ WRONG = {
         ),
         "which_counts": (
             lambda printed, counts: [n for n, c in counts.items() if round(c / 1e9, 1) == float(printed)],
-            "one digit behind the point",
+            "one digit after the point",
         ),
         "best_choices": (_choices_one_of_twins, "one is lost"),
         "library_name": (

@@ -60,13 +60,17 @@ def _within(limit):
     "the counts that a printed number can be",
     which_counts,
     mistakes={
-        "every printed number is taken to have one digit behind the point": _within(lambda x: 0.05),
+        "every printed number is taken to have one digit after the point": _within(lambda x: 0.05),
         "nothing fits: a printed number is in billions, and was rounded to its digits": lambda printed, counts: [],
         "the nearest is taken; it can be several, or none": lambda *x: [min(_off(*x), key=lambda n: abs(_off(*x)[n]))],
         "the first that fits is taken; it can be several, or none": lambda *x: which_counts(*x)[:1],
-        "a share of the number is no measure: it was rounded by half a last digit": _within(lambda x: 0.05 * x),
+        "a tolerance in percent is wrong: rounding moves a number by half a last digit at most": _within(
+            lambda x: 0.05 * x
+        ),
         "the count is cut off; a table rounds": lambda *x: [n for n, off in _off(*x).items() if 0 <= off < 1],
-        "rounding moves by half a digit at most": lambda *x: [n for n, off in _off(*x).items() if abs(off) < 1],
+        "rounding moves a number by half a last digit at most, not by a whole one": lambda *x: [
+            n for n, off in _off(*x).items() if abs(off) < 1
+        ],
         "a multiply-add is counted as two; here it is one": {"unit": 5e8},
     },
 )
@@ -121,7 +125,9 @@ def _twins_in_order(function, models):
         "a model that costs as much and is worse is beaten": {"beats": lambda c, a, cost, b: c < cost and a >= b},
         "a model that is as accurate and costs more is beaten": {"beats": lambda c, a, cost, b: c <= cost and a > b},
         "equal in one, worse in the other: beaten as well": {"beats": lambda c, a, cost, b: c < cost and a > b},
-        "divided by cost, the cheapest wins; compare both numbers": {"beats": lambda c, a, cost, b: a / c > b / cost},
+        "accuracy divided by cost favours the cheapest; compare both numbers": {
+            "beats": lambda c, a, cost, b: a / c > b / cost
+        },
     },
 )
 def check_best_choices(rng):

@@ -53,7 +53,7 @@ def _decay_after(p, g, m, v, t, lr, decay):
         "the decay is not multiplied by the learning rate": {"shrink": lambda p, lr, decay: decay * p},
         "the decay is missing": {"shrink": lambda p, lr, decay: 0},
         "the decay pulls away from zero": {"shrink": lambda p, lr, decay: -lr * decay * p},
-        "the decay takes p after the step; it takes p before it": _decay_after,
+        "the decay uses p after the step; use p before it": _decay_after,
         "the square root of v is missing": {"below": lambda v_hat: v_hat + 1e-8},
         "the 1e-8 is missing: where the gradient was always 0 this is 0 / 0": {"below": torch.sqrt},
         "the 1e-8 stands under the root; it is added to the root": {"below": lambda v_hat: (v_hat + 1e-8).sqrt()},
@@ -100,7 +100,7 @@ PARAMETERS = {
     mistakes={
         "positions and tokens have several axes and are not matrices: they do not decay": lambda n, s: len(s) > 1,
         "a vector (norm, bias or skip) does not decay": lambda n, s: not n.startswith(("pos_embed", "cls_token")),
-        "a matrix or a kernel decays, whatever module it stands in": lambda n, s: decays(n, s) and "proj" not in n,
+        "a matrix or a kernel decays, whatever module it is in": lambda n, s: decays(n, s) and "proj" not in n,
     },
 )
 def check_decays(rng):
@@ -203,11 +203,14 @@ def mixup(images, targets, order, share, *, take=lambda share: 1 - share):
     mixup,
     outputs=("images", "targets"),
     mistakes={
-        "the targets are not mixed: 70 % of a 3 is called so": lambda x, y, o, s: (mixup(x, y, o, s)[0], y),
+        "the targets are not mixed: what is 70 % a 3 is still labelled a 3": lambda x, y, o, s: (
+            mixup(x, y, o, s)[0],
+            y,
+        ),
         "the images are not mixed": lambda x, y, o, s: (x, mixup(x, y, o, s)[1]),
         "the shares are exchanged: the image itself has `share`": lambda x, y, o, s: mixup(x, y, o, 1 - s),
         "the targets have the other share": lambda x, y, o, s: (mixup(x, y, o, s)[0], mixup(x, y, o, 1 - s)[1]),
-        "the other image comes with all of itself: its share is 1 - share": {"take": lambda share: 1},
+        "the other image is added whole: its share is 1 - share": {"take": lambda share: 1},
         "both have `share`; the other image's is 1 - share": {"take": lambda share: share},
         "partners are images[order]; here each image is mixed with itself": lambda x, y, o, s: (x, y),
         "partners are images[order]; here `order` is undone": lambda x, y, o, s: mixup(x, y, o.argsort(), s),
@@ -274,11 +277,11 @@ def _moved(name, after):
     diagnose,
     cases=2,
     mistakes={
-        "a norm above `largest` in every step is no fault: AdamW divides the length out": {
+        "a norm above `largest` in every step is not a fault: AdamW divides the length out": {
             "order": (*_FAULTS, "clipped"),
             "clipped": _clipped,
         },
-        "a gap between the two losses is no overfitting: `val` has to have risen from its lowest point": {
+        "a gap between the two losses is not overfitting: `val` has to have risen from its lowest point": {
             "overfitting": lambda loss, val, *_: val[-1] > 1.2 * loss[-(len(loss) // 10) :].mean()
         },
         "overfitting compares the end of `val` with its lowest point, not with its start": {
@@ -287,16 +290,16 @@ def _moved(name, after):
         "`val` is high at its start and may be high in between: its end counts for overfitting": {
             "overfitting": lambda loss, val, *_: val.max() > 1.2 * val.min()
         },
-        "a falling training loss is no overfitting by itself; look at `val`": {
+        "a falling training loss is not overfitting by itself; look at `val`": {
             "overfitting": lambda loss, *_: loss[-(len(loss) // 10) :].mean() < 0.1 * loss[0]
         },
-        "a rate that begins at its highest is no fault by itself: the loss has to climb": {
+        "a rate that begins at its highest is not a fault by itself: the loss has to climb": {
             "no_warm_up": lambda loss, val, norm, rate, largest: rate[0] == rate.max()
         },
         "a loss that climbs at first may be a hard batch: the rate has to begin at its highest": {
             "no_warm_up": lambda loss, *_: _climbs(loss)
         },
-        "only the first tenth of the steps speaks of the warm-up": {
+        "only the first tenth of the steps says anything about the warm-up": {
             "no_warm_up": lambda loss, val, norm, rate, largest: rate[0] == rate.max() and loss.max() > 1.05 * loss[0]
         },
         "the last step is one batch: take the mean of the last tenth": {

@@ -26,3 +26,11 @@ def test_the_references_are_the_library():
     x = torch.randn(2, 5, 7)
     enlarged = ch18.enlarging(5, 3) @ x @ ch18.enlarging(7, 3).T
     torch.testing.assert_close(enlarged, F.interpolate(x[None], scale_factor=3, mode="bilinear")[0])
+
+
+def test_a_table_without_minlength_is_no_answer():
+    def count(guess, truth, classes):
+        judged = truth != 255
+        return torch.bincount(truth[judged] * classes + guess[judged]).view(classes, classes)
+
+    assert all("invalid for input of size" in ch18.check_count_pixels.outcome(count, s).message for s in range(20))

@@ -40,3 +40,9 @@ def test_what_is_left_is_what_the_cell_reads():
     h, _ = mlstm_parallel(q, k, v, i, f[~mask][None, None], eps=0.0)
     left = ch19.left_over(f, mask)
     torch.testing.assert_close(h[0, 0], left / left.sum(1, keepdim=True))
+
+
+def test_a_loss_without_a_gradient_is_no_answer():
+    for end in (torch.Tensor.item, torch.Tensor.detach):
+        outcome = ch19.check_loss.outcome(lambda guess, x, mask, end=end: end((guess - x)[mask].square().mean()))
+        assert outcome.mistake == "the values are right, but no gradient comes back" and ".item()" in outcome.message

@@ -251,6 +251,7 @@ def watched(student, *arguments) -> _watch.Watched:
 
 
 _NUMPY = ": NumPy computes none; write it with torch"
+_NUMBER = ": a bare number has none; is there a .item() or a float(...) on the way?"
 
 
 def expect_gradients(student, reference, inputs: dict, rtol=1e-3, atol=1e-5) -> None:
@@ -265,7 +266,7 @@ def expect_gradients(student, reference, inputs: dict, rtol=1e-3, atol=1e-5) -> 
         except RuntimeError as error:
             expect("call numpy()" not in str(error), lost, _NUMPY)
             raise
-        expect(isinstance(result, torch.Tensor), lost, _NUMPY)
+        expect(isinstance(result, torch.Tensor), lost, _NUMBER if type(result) is float else _NUMPY)
         if not result.requires_grad:
             return [None] * len(names)
         weights = torch.arange(1.0, result.numel() + 1).cos().view(result.shape)

@@ -1,5 +1,7 @@
 """Exercises of chapter 18: every pixel."""
 
+import math
+
 import torch
 import torch.nn.functional as F
 
@@ -50,6 +52,7 @@ def check_count_pixels(rng):
     )  # each class is there, and all mistakes show
     truth = every[(rng.uniform(0, len(every), *shape)).long()]
     guess = (rng.uniform(0, classes, *shape)).long()
+    guess[(truth == classes - 1) & (guess == classes - 1)] = 0  # the last pair never comes: bincount needs minlength
     truth.view(-1)[: len(every)], guess.view(-1)[: len(every)] = every, (every + 1) % classes
     return {"guess": guess, "truth": truth, "classes": classes}
 
@@ -58,7 +61,7 @@ def check_count_pixels(rng):
 
 
 def mean_iou(matrix, *, union=lambda hit, row, column: row + column - hit, there=lambda row, column: row + column > 0):
-    """The mean over classes of intersection over union; classes that are neither there nor guessed are left out."""
+    """The mean over classes of intersection over union; classes that are neither there nor called are left out."""
     hit, row, column = matrix.diagonal().double(), matrix.sum(1).double(), matrix.sum(0).double()
     kept = there(row, column)
     return float((hit[kept] / union(hit, row, column)[kept]).mean())
@@ -90,29 +93,35 @@ def _weighted(matrix):
             "union": lambda h, r, c: (r + c) / 2
         },
         "this divides by the pixels that are there (recall); wrong calls of other pixels count, too": {
-            "union": lambda h, r, c: r.clamp(min=1)
+            "union": lambda h, r, c: r,
+            "there": lambda r, c: r > 0,
         },
         "this divides by the pixels that were called so (precision); missed pixels count, too": {
-            "union": lambda h, r, c: c.clamp(min=1)
+            "union": lambda h, r, c: c,
+            "there": lambda r, c: c > 0,
         },
         "this is the share of right pixels; each class counts the same, however small": lambda m: float(
             m.diagonal().sum() / m.sum()
         ),
         "classes are weighted by their pixels; each counts the same": _weighted,
-        "a class that is neither there nor guessed is left out; here it counts as 0": _filled(0.0),
-        "a class that is neither there nor guessed is left out; here it counts as 1": _filled(1.0),
-        "a class that is neither there nor guessed gives 0 / 0, and the mean is NaN: leave it out": _filled(
+        "a class that is neither there nor called is left out; here it counts as 0": _filled(0.0),
+        "a class that is neither there nor called is left out; here it counts as 1": _filled(1.0),
+        "a class that is neither there nor called gives 0 / 0, and the mean is NaN: leave it out": _filled(
             float("nan")
         ),
-        "a class that is guessed though it is nowhere has an IoU of 0, and counts": {"there": lambda r, c: r > 0},
+        "a class that is called though it is nowhere has an IoU of 0, and counts": {"there": lambda r, c: r > 0},
+        "a class that is there though it is never called has an IoU of 0, and counts": {"there": lambda r, c: c > 0},
+        "an IoU of 0 counts, too; only a class that is neither there nor called is left out": lambda m: float(
+            (iou := m.diagonal() / (m.sum(0) + m.sum(1) - m.diagonal()))[iou > 0].mean()
+        ),
     },
 )
 def check_mean_iou(rng):
-    classes = rng.size(5, 7)
+    classes = rng.size(6, 8)
     matrix = rng.uniform(1, 40, classes, classes).long()
     matrix += torch.diag(rng.uniform(50, 900, classes).long())
-    matrix[1], matrix[2] = 0, 0  # 1: guessed, and nowhere; 2: neither there nor guessed
-    matrix[:, 2] = 0
+    matrix[1], matrix[3], matrix[:, 0] = 0, 0, 0  # 1 and 3: called, and nowhere; 0: there, and never called
+    matrix[2], matrix[:, 2] = 0, 0  # neither there nor called
     return {"matrix": matrix}
 
 
@@ -152,6 +161,9 @@ def _mean(cells):
         "pixels of 255 are no class, but here they are in the number that you divide by": lambda mask, stride: (
             ceiling(mask, stride) * float((mask != IGNORE).float().mean())
         ),
+        "255 is no class: where most pixels of a cell are not judged, the others still vote": {
+            "choose": lambda cells: cells.mode(dim=1).values
+        },
         "cells with fewer judged pixels weigh less: add up pixels, then divide once": {"by_cell": True},
         "this is the share of wrong pixels": lambda mask, stride: 1 - ceiling(mask, stride),
     },
@@ -171,14 +183,14 @@ def check_ceiling(rng):
 # ---------------------------------------------------------------- 18.4
 
 
-def enlarging(n, scale, *, place=lambda i, n, scale: (i + 0.5) / scale - 0.5, clamp=True, nearest=False):
+def enlarging(n, scale, *, place=lambda i, n, scale: (i + 0.5) / scale - 0.5, clamp=True, nearest=False, least=0):
     """(n * scale, n): the weights with which a row of n numbers becomes one of n * scale."""
     x = place(torch.arange(n * scale, dtype=torch.float64), n, scale)
     x = x.clamp(0, n - 1) if clamp else x
     distance = (x[:, None] - torch.arange(n)).abs()
     if nearest:
         return F.one_hot(distance.argmin(1), n).float()
-    return (1 - distance).clamp(min=0).float()
+    return (1 - distance).clamp(min=least).float()
 
 
 @exercise(
@@ -199,6 +211,7 @@ def enlarging(n, scale, *, place=lambda i, n, scale: (i + 0.5) / scale - 0.5, cl
             "clamp": False
         },
         "this repeats the nearest number; between two middles both count": {"nearest": True},
+        "a middle more than one step away has no weight: 1 - |p - j| is held at 0 or more": {"least": -math.inf},
         "rows and columns are exchanged: one row for each number of the result": lambda n, scale: enlarging(n, scale).T,
     },
 )
@@ -220,6 +233,12 @@ def decode(maps, laterals, head, scale, *, join=lambda parts: sum(parts), before
     return torch.einsum("yh,khw,xw->kyx", rows, logits, columns)
 
 
+def _late(maps, laterals, head, scale):
+    """A mistake: GELU after enlarging."""
+    large = decode(maps, laterals, torch.eye(len(laterals[0])), scale, activate=lambda x: x)
+    return torch.einsum("kd,dhw->khw", head, F.gelu(large))
+
+
 @exercise(
     "18.5",
     "the light decoder",
@@ -228,6 +247,7 @@ def decode(maps, laterals, head, scale, *, join=lambda parts: sum(parts), before
         "the maps are summed, not averaged": {"join": lambda parts: sum(parts) / len(parts)},
         "GELU comes once, after the sum": {"before": True},
         "GELU comes between sum and head; logits may be negative": {"after": True},
+        "GELU does not commute with enlarging: it comes before": _late,
         "GELU is missing: without it the two 1 × 1 convolutions are one": {"activate": lambda x: x},
         "this is ReLU; GELU is wanted": {"activate": F.relu},
         "only the last map is read": lambda maps, laterals, head, scale: decode(maps[-1:], laterals[-1:], head, scale),

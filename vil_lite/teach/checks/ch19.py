@@ -1,8 +1,9 @@
 """Exercises of chapter 19: without labels."""
 
 import torch
+import torch.nn.functional as F
 
-from ._base import exercise
+from ._base import exercise, expect_gradients
 
 # ---------------------------------------------------------------- 19.1
 
@@ -83,29 +84,32 @@ def _by_image(guess, target, mask):
         "this is the root of the loss": lambda guess, target, mask: loss_of(guess, target, mask).sqrt(),
     },
 )
-def check_loss(rng):
+def check_loss(rng, student):
     images, tokens, pixels = rng.size(3, 5), rng.size(6, 9), rng.size(3, 8)
     mask = rng.uniform(0, 1, images, tokens) < 0.5
     mask[0], mask[1] = True, False
     mask[0, 0], mask[1, :2] = False, True  # rows of very different counts
-    return {
+    inputs = {
         "guess": rng.normal(images, tokens, pixels),
         "target": rng.normal(images, tokens, pixels) + 1.0,
         "mask": mask,
     }
+    yield inputs
+    if rng.case == 0:  # it is trained with
+        expect_gradients(student, loss_of, inputs)
 
 
 # ---------------------------------------------------------------- 19.3
 
 
-def left_over(f, mask, *, kept=lambda mask: ~mask, gate=torch.sigmoid, own=False):
+def left_over(f, mask, *, kept=lambda mask: ~mask, gate=torch.sigmoid, own=False, last=True):
     """(V, V) of the V visible tokens: what is left, at the row's token, of the one of the column, when hidden ones are dropped."""
     gates = gate(f[kept(mask)])
     n = len(gates)
     left = torch.zeros(n, n, dtype=gates.dtype)
     for t in range(n):
         for s in range(t + 1):
-            left[t, s] = gates[s if own else s + 1 : t + 1].prod()
+            left[t, s] = gates[s if own or not last else s + 1 : t + 1 if last else t].prod()
     return left
 
 
@@ -122,9 +126,10 @@ def _true_places(f, mask):
         "these are the hidden tokens; the mask is True where a token is dropped": {"kept": lambda mask: mask},
         "the forget gate is the sigmoid of f": {"gate": lambda f: f},
         "the gate of the token that wrote comes before its writing: the product begins one token later": {"own": True},
+        "the token that reads has faded what came before it: the product ends with its own gate": {"last": False},
         "rows and columns are exchanged: a row is the token that reads": lambda f, mask: left_over(f, mask).T,
-        "a token has nothing of those that come later: above the diagonal stands 0": lambda f, mask: (
-            left_over(f, mask) + left_over(f, mask).T - torch.eye(int((~mask).sum()), dtype=f.dtype)
+        "a token has nothing of those that come later: above the diagonal stands 0": lambda f, mask: torch.exp(
+            (total := F.logsigmoid(f[~mask]).cumsum(0))[:, None] - total
         ),
         "this is the logarithm": lambda f, mask: left_over(f, mask).log(),
         "hidden tokens are dropped: one row and one column for each visible one": lambda f, mask: left_over(
@@ -154,6 +159,9 @@ def hide(tokens, mask, token, positions, *, put=lambda tokens, mask, token: torc
     mistakes={
         "a hidden token needs its position, too: without it all guesses are alike": lambda tokens, mask, token, pos: (
             torch.where(mask[..., None], token, tokens + pos)
+        ),
+        "a token that is seen needs its position, too": lambda tokens, mask, token, pos: torch.where(
+            mask[..., None], token + pos, tokens
         ),
         "positions are missing": lambda tokens, mask, token, pos: torch.where(mask[..., None], token, tokens),
         "True is for hidden tokens: here those that are seen are replaced": lambda tokens, mask, token, pos: hide(

@@ -23,7 +23,7 @@ def half_life(f, *, fade=lambda f: -F.logsigmoid(f).mean(), left=LOG_2):
     half_life,
     mistakes={
         "this is when 1/e is left; half is left log 2 times as soon": {"left": 1.0},
-        "log 2 is the natural logarithm of 2, 0.69; here it has another base": {"left": 1 / LOG_2},
+        "log 2 is the natural logarithm of 2, 0.69; here it has another base": {"left": math.log10(2)},
         "decays multiply, so their logarithms add: take the mean of log sigmoid(f), not the logarithm of the mean": {
             "fade": lambda f: -torch.sigmoid(f).mean().log()
         },
@@ -45,17 +45,32 @@ def check_half_life(rng):
 # ---------------------------------------------------------------- 20.2
 
 
-def decay_map(i, f, place, grid, backwards, *, start=True, back=True, gate=True, after=True, past=True, share=True):
+def decay_map(
+    i,
+    f,
+    place,
+    grid,
+    backwards,
+    *,
+    start=True,
+    back=True,
+    gate=True,
+    after=True,
+    past=True,
+    share=True,
+    own=True,
+    log=F.logsigmoid,
+    turn=lambda w: w.flip(0, 1),
+):
     """Shares of the decay weights of the output at a place of the grid, laid on the grid: (H, W), summing to 1."""
     H, W = grid
     t = len(f) - 1 - place if backwards and start else place
-    total = F.logsigmoid(f).double().cumsum(0)
+    total = log(f).double().cumsum(0)
     before = total if after else torch.cat([total.new_zeros(1), total[:-1]])
     log_D = total[t] - before + (i.double() if gate else 0)
-    log_D = torch.where((torch.arange(len(f)) <= t) | (not past), log_D, -math.inf)
-    weights = log_D.softmax(0) if share else log_D.exp()
-    weights = weights.flip(0) if backwards and back else weights
-    return weights.view(H, W).float()
+    log_D = torch.where((torch.arange(len(f)) < t + own) | (not past), log_D, -math.inf)
+    weights = (log_D.softmax(0) if share else log_D.exp()).view(H, W).float()
+    return turn(weights) if backwards and back else weights
 
 
 @exercise(
@@ -73,6 +88,12 @@ def decay_map(i, f, place, grid, backwards, *, start=True, back=True, gate=True,
         "the input gates are missing: a weight is exp(F_t - F_s + i_s)": {"gate": False},
         "what token s writes has not met its own forget gate: from F_t subtract F_s, not F before s": {"after": False},
         "tokens that are read after t have no weight yet": {"past": False},
+        "the place has already been written when it is read: s = t counts": {"own": False},
+        "a forget gate is a sigmoid: F adds up log sigmoid(f), not f": {"log": lambda f: f},
+        "`i` and `f` stand in the order of reading: go on in it, and turn only the weights round": lambda i, f, p, g, b: (
+            decay_map(i.flip(0) if b else i, f.flip(0) if b else f, p, g, False)
+        ),
+        "a backward scan turns rows and columns round, not the rows alone": {"turn": lambda w: w.flip(0)},
         "these weights do not sum to 1: divide by their sum": {"share": False},
         "rows and columns of the grid are exchanged: tokens stand row by row": lambda i, f, place, grid, backwards: (
             decay_map(i, f, place, grid, backwards).flatten().view(grid[1], grid[0]).T
@@ -94,12 +115,26 @@ def check_decay_map(rng):
 # ---------------------------------------------------------------- 20.3
 
 
-def answers(q, k, i, f, *, scale=True, floor=True, after=True, reverse=True, size=torch.abs, gate=True):
+def answers(
+    q,
+    k,
+    i,
+    f,
+    *,
+    scale=True,
+    floor=True,
+    after=True,
+    reverse=True,
+    size=torch.abs,
+    gate=True,
+    log=F.logsigmoid,
+    decay=torch.exp,
+):
     """(S,): with which weight each value is in what the memory answers to q after the last token."""
-    total = F.logsigmoid(f).double().cumsum(0)
+    total = log(f).double().cumsum(0)
     start = total if after else torch.cat([total.new_zeros(1), total[:-1]])
     log_D = (total[-1] - start if reverse else total) + (i.double() if gate else 0)
-    score = k.double() @ q.double() * log_D.exp() / (len(q) ** 0.5 if scale else 1)
+    score = k.double() @ q.double() * decay(log_D) / (len(q) ** 0.5 if scale else 1)
     below = size(score.sum())
     return (score / (below.clamp(min=1) if floor else below)).float()
 
@@ -121,6 +156,10 @@ def _softmax(q, k, i, f):
         "the early tokens have faded, not the late ones: what fades token s comes after it": {"reverse": False},
         "the input gates are missing": {"gate": False},
         "a softmax is attention; here scores may be negative, and are divided by the size of their sum": _softmax,
+        "a forget gate is a sigmoid: F adds up log sigmoid(f), not f": {"log": lambda f: f},
+        "the decays of Exercise 20.2 are divided by their sum; here the scores are, and only once": {
+            "decay": lambda log_D: log_D.softmax(0)
+        },
         "these are the scores; divide them by max(|their sum|, 1)": lambda q, k, i, f: answers(
             q, k, i, f, size=lambda x: x * 0
         ),
@@ -201,7 +240,17 @@ def _classifier(rng, size):
 
 
 def occlusion(
-    model, image, label, patch, *, clone=True, inside=True, fill=lambda x: 0.0, score=lambda y, c: y[c], sign=1.0
+    model,
+    image,
+    label,
+    patch,
+    *,
+    clone=True,
+    inside=True,
+    fill=lambda x: 0.0,
+    score=lambda y, c: y[c],
+    sign=1.0,
+    step=None,
 ):
     """By how much the label's logit falls when a patch is black: (height / patch, width / patch)."""
     whole, hidden = score(model(image[None])[0], label), image.clone()
@@ -210,7 +259,8 @@ def occlusion(
         for column in range(drops.shape[1]):
             hidden = image.clone() if clone else hidden
             here = torch.zeros(image.shape, dtype=torch.bool)
-            here[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch] = True
+            top, left = row * (step or patch), column * (step or patch)
+            here[:, top : top + patch, left : left + patch] = True
             hidden[here if inside else ~here] = fill(image)
             drops[row, column] = sign * (whole - score(model(hidden[None])[0], label))
     return drops.detach()
@@ -222,6 +272,13 @@ def occlusion(
     occlusion,
     mistakes={
         "a patch that is missed makes the logit fall: whole minus hidden": {"sign": -1.0},
+        "keep the sign: without a patch that speaks against the class the logit rises": lambda *inputs: occlusion(
+            *inputs
+        ).abs(),
+        "keep falls below 0: without a patch that speaks against the class the logit rises": lambda *inputs: occlusion(
+            *inputs
+        ).clamp(min=0),
+        "patch (r, c) begins at pixel (r * patch, c * patch), not at pixel (r, c)": {"step": 1},
         "earlier patches are still hidden: work on a new copy for each": {"clone": False},
         "hide the patch, not everything but the patch": {"inside": False},
         "black is 0; here the patch becomes the mean of the image": {"fill": lambda x: x.mean()},
@@ -250,10 +307,10 @@ def ranks(x):
     return below + (equal + 1) / 2
 
 
-def rank_correlation(a, b, *, rank=ranks, end=lambda x: x):
+def rank_correlation(a, b, *, rank=ranks, end=lambda x: x, middle=True):
     """Spearman's rank correlation of two maps: the correlation of their ranks."""
     x, y = (rank(z.flatten().double()).double() for z in (a, b))
-    x, y = x - x.mean(), y - y.mean()
+    x, y = (x - x.mean(), y - y.mean()) if middle else (x, y)
     return end(float((x * y).sum() / (x.norm() * y.norm())))
 
 
@@ -270,7 +327,7 @@ def _shortcut(a, b):
     mistakes={
         "this is Pearson's correlation of the values; take that of their ranks": {"rank": lambda x: x},
         "argsort says where the smallest stands, not which rank each has: sort twice, or count": {
-            "rank": lambda x: x.argsort(stable=True)
+            "rank": lambda x: x.float().argsort()
         },
         "equal values share the mean of their ranks; here the one that comes first is ranked lower": {
             "rank": lambda x: x.argsort(stable=True).argsort()
@@ -282,14 +339,22 @@ def _shortcut(a, b):
             "rank": lambda x: (x[:, None] >= x).sum(1)
         },
         "the short formula 1 - 6 Σd² / (n³ - n) holds only where no two values are equal": _shortcut,
+        "equal values share the mean of their ranks; here they share one rank, and the next value has the next": {
+            "rank": lambda x: x.unique(return_inverse=True)[1]
+        },
+        "equal values share the mean of their ranks; here each has the one that sorting gave it": lambda a, b: (
+            rank_correlation(a, b, rank=lambda x: x.float().argsort().argsort())
+        ),
+        "the sum of all ranks is not 0: subtract their means first": {"middle": False},
         "maps may run against each other: keep the sign": {"end": abs},
         "this is the square of the correlation": {"end": lambda x: x * x},
     },
 )
 def check_rank_correlation(rng):
-    H, W = rng.size(3, 4), rng.size(5, 6)
+    H, W = rng.size(4, 5), rng.size(5, 6)
     a = rng.normal(H, W)
     b = (a if rng.case % 2 else -a) + rng.normal(H, W)
     a, b = a.clamp(min=0), b.clamp(min=-0.4)  # ties, as in a map of a black background
     a[0, 0], a[1, 0], b[1, 1] = a.max() + 20, 0.0, -0.4
+    a[2], b[:, 3] = 0.5, 0.6  # and of values that are not the smallest
     return {"a": a, "b": b}

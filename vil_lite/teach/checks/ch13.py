@@ -146,7 +146,7 @@ def _sizes(boxes):
         "the height in common is clamped at 0; its width has to be, too": {"common_of": lambda w, h: w * h.relu()},
         "a negative side is nothing in common: 0, not its absolute value": {"common_of": lambda w, h: (w * h).abs()},
         "what is common ends at the smaller of the last corners": {"corners": (torch.minimum, torch.maximum)},
-        "row k of a meets row k of b alone; all pairs are wanted": lambda a, b: iou(a, b).diagonal(),
+        "row k of a is compared with row k of b alone; all pairs are wanted": lambda a, b: iou(a, b).diagonal(),
         "the union counts the intersection twice: subtract it once": {"union": lambda a, b, common: a + b},
         "the intersection is divided by the area of a; the union is wanted": {"union": lambda a, b, common: a},
         "the intersection is divided by the area of b; the union is wanted": {"union": lambda a, b, common: b},
@@ -155,7 +155,7 @@ def _sizes(boxes):
         "this is the intersection; divide it by the union": {"union": lambda a, b, common: 1.0},
         "one pixel is added to each side; corners are coordinates, a side is their difference": {"more": 1},
         "it is transposed: a runs along the rows": lambda a, b: iou(a, b).T,
-        "the boxes are x1 y1 x2 y2; the last two are no width and height": lambda a, b: iou(_sizes(a), _sizes(b)),
+        "the boxes are x1 y1 x2 y2; the last two are not width and height": lambda a, b: iou(_sizes(a), _sizes(b)),
     },
 )
 def check_iou(rng):
@@ -201,13 +201,13 @@ def _last(metric, overlap, chosen):
     "the task-aligned assignment",
     assign,
     mistakes={
-        "an anchor outside of an object is assigned to it": lambda s, o, i, k: assign(s, o, torch.ones_like(i), k),
-        "with fewer than topk anchors inside an object gets others: leave these out once more": {
+        "an anchor outside an object is assigned to it": lambda s, o, i, k: assign(s, o, torch.ones_like(i), k),
+        "with fewer than topk anchors inside, an object gets others: leave these out again": {
             **_OTHERS_TOO,
             "winner": lambda t, overlap, chosen: (overlap * (t > 0)).argmax(0),
         },
-        "an object with fewer than topk anchors inside gets others, too: leave these out once more": _OTHERS_TOO,
-        "a contested anchor goes to one that it does not lie in": {"winner": lambda t, iou, chosen: iou.argmax(0)},
+        "an object with fewer than topk anchors inside also gets others: leave these out again": _OTHERS_TOO,
+        "a contested anchor goes to an object it does not lie in": {"winner": lambda t, iou, chosen: iou.argmax(0)},
         "every anchor inside is taken; only the topk best are": {"within": lambda chosen, inside: inside},
         "the largest overlap decides, not the metric": {"winner": lambda t, overlap, chosen: (t * chosen).argmax(0)},
         "the largest overlap decides, not the first": {"winner": lambda t, overlap, chosen: chosen.int().argmax(0)},
@@ -315,8 +315,8 @@ def _mean_at_hits(correct, scores, objects):
         "recall is the share of the true objects, not of the detections": {"over": lambda c, n: len(c)},
         "recall is divided by the objects found; those that were missed count, too": {"over": lambda c, n: c.sum()},
         "the end points are missing: beyond the last recall reached the precision is 0": {"ends": ()},
-        "the curve drops to 0 at the last recall, and does not slope to (1, 0)": {"ends": ((0.0, 1.0), (1.0, 0.0))},
-        "the ends have half the weight in an area": {"area": lambda r, p: np.interp(_GRID, r, p).sum() / 100},
+        "the curve drops to 0 at the last recall; it does not slope to (1, 0)": {"ends": ((0.0, 1.0), (1.0, 0.0))},
+        "in an area the ends have half the weight": {"area": lambda r, p: np.interp(_GRID, r, p).sum() / 100},
         "this is the mean precision at the hits, without an envelope; the area is read at 101 recalls": _mean_at_hits,
         "the curve is read at 100 recalls; 101 are wanted": {"area": lambda r, p: _under(r, p, np.linspace(0, 1, 100))},
         "this is COCO's mean of 101 precisions; in an area the ends have half the weight": {"area": _steps},

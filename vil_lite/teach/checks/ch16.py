@@ -79,7 +79,9 @@ def _wald(found, total, z):
         "the root has z²/(4n²), not z²/(4n)": {"half": lambda p, n, z: z * (p * (1 - p) / n + z**2 / 4 / n) ** 0.5},
         "z is an argument; 1.96 is only its default": lambda f, n, z: wilson(f, n),
         "low and high are exchanged": lambda f, n, z: wilson(f, n, z)[::-1],
-        "Wilson's has a width where all are found": lambda f, n, z: (1.0, 1.0) if f == n else wilson(f, n, z),
+        "Wilson's interval has a width even where all are found": lambda f, n, z: (
+            (1.0, 1.0) if f == n else wilson(f, n, z)
+        ),
     },
 )
 def check_wilson(rng):
@@ -125,7 +127,7 @@ def _two_floats(function, *inputs):
         "these are the least and the greatest value; take quantiles": {"ends": lambda level: [0, 1]},
         "`level` is an argument; 0.95 is only its default": {"ends": lambda level: [0.025, 0.975]},
         "the upper end comes first; the lower one is wanted first": lambda *a: interval(*a)[::-1],
-        "the normal interval, mean ± z · deviation, is another; take quantiles": {"quantiles": _normal},
+        "this is the normal interval, mean ± z · deviation; take quantiles": {"quantiles": _normal},
     },
 )
 def check_interval(rng):
@@ -192,9 +194,9 @@ def images_needed(sigma, gap, power=0.8, *, whole=math.ceil, sides=lambda z, pow
         "`power` is an argument; 0.8 is only its default": lambda s, g, p: images_needed(s, g),
         "the bracket has to be squared": {"to": 1},
         "z(0.95) is for one side; at 95 % with two it is z(0.975)": {"sides": lambda z, power: z(0.95) + z(power)},
-        "the power is what is found: z(power), not z(1 - power)": {"sides": lambda z, power: z(0.975) + z(1 - power)},
-        "round up: one image less is too few": {"whole": math.floor},
-        "round up, not to the nearest: one image less is too few": {"whole": round},
+        "the power is the share that is found: z(power)": {"sides": lambda z, power: z(0.975) + z(1 - power)},
+        "round up: one image fewer is too few": {"whole": math.floor},
+        "round up, not to the nearest: one image fewer is too few": {"whole": round},
         "round up to a whole image": {"whole": lambda x: x},
         "the two z are added before squaring": {"sides": lambda z, power: math.hypot(z(0.975), z(power))},
     },

@@ -23,7 +23,7 @@ _COARSE = "right in torch; but a runtime's sigmoid is too coarse for its logarit
     log_sigmoid,
     mistakes={
         "at x = -120 this is minus infinity: F.softplus computes no sigmoid": lambda x: torch.sigmoid(x).log(),
-        "a small number in the logarithm ends the fall; use F.softplus": lambda x: (torch.sigmoid(x) + 1e-8).log(),
+        "a small number inside the logarithm stops the fall; use F.softplus": lambda x: (torch.sigmoid(x) + 1e-8).log(),
         "this is log sigmoid(-x): the sign inside softplus is wrong": {"inside": 1},
         "the sign is wrong: a log of a number below 1 is negative": {"sign": 1},
         "the signs inside and outside are both missing": {"sign": 1, "inside": 1},
@@ -114,19 +114,19 @@ def _one_to_one(a, b, iou):
     rtol=1e-5,
     mistakes={
         "the class is ignored: a box with another name is not the same detection": {"names": None},
-        "only the detections of `a` are counted, not those of `b` that `a` has not": {"counted": (0,), "listed": (0,)},
-        "only the detections of `b` are counted, not those of `a` that `b` has not": {"counted": (1,), "listed": (1,)},
+        "only the detections of `a` are counted, not those that `b` alone has": {"counted": (0,), "listed": (0,)},
+        "only the detections of `b` are counted, not those that `a` alone has": {"counted": (1,), "listed": (1,)},
         "an IoU of exactly `iou` is enough (>=)": {"enough": torch.gt},
         "`iou` is ignored: only its default 0.9 is used": lambda a, b, iou: agreement(a, b),
         "two empty lists agree: 1, and nothing is divided by 0": {"nothing": float("nan")},
         "two empty lists agree: the share is 1, not 0": {"nothing": 0.0},
         "if one list is empty, the share is 0": lambda a, b, iou: agreement(a, b, iou) if len(a) else 1.0,
-        "the classes stand in column 5; column 4 holds the scores": {"names": (4, 4)},
+        "the classes are in column 5; column 4 holds the scores": {"names": (4, 4)},
         "the box with the largest IoU may have another name: look for a partner among all": _nearest,
         "two detections may share a partner: do not pair them off": _one_to_one,
         "this is a percentage; a share lies between 0 and 1": lambda *x: 100 * agreement(*x),
         "this is a count; divide by all detections": lambda a, b, iou: (len(a) + len(b)) * agreement(a, b, iou),
-        "pairs are counted once, and divided by both lists": {"counted": (0,)},
+        "each pair is counted once, but divided by both lists": {"counted": (0,)},
     },
 )
 def check_agreement(rng):

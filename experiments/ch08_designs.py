@@ -3,12 +3,13 @@
     python experiments/ch08_designs.py               hours; see _runs.py for --only, --seconds, --again, --try
     python experiments/ch08_designs.py short         the record of 2026-11-23: three seeds, 138 and 300 updates, one rate
 
-Four blocks of width 32; digits (16 tokens), scenes (16) and Fashion-MNIST (patches of 2: 196).  Batches of 64, AdamW, one
+Four blocks of width 32; digits (16 tokens), scenes (16) and Fashion-MNIST (patches of 4: 49).  Batches of 64, AdamW, one
 cycle.  The designs of the paper are pooled at both ends, the uni-directional one at its last token; beside them stand
 unidirectional pooled at both ends and alternating_bidirectional pooled at the last token, so that two models can be
 compared that differ in direction alone, or in pooling alone.  The learning rate is chosen for each (see _tables.py).
 A seed fixes the order of the images, and the initial weights of those designs that have the same parameters.
-Writes book/results/ch08_designs.json.
+Writes book/results/ch08_designs.json, and with
+--only fashion ch08_designs_fashion.json.
 """
 
 import sys
@@ -80,5 +81,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["short"]:
         short()
     else:
-        experiment = Runs("ch08_designs", __doc__, PARTS, SEEDS)
+        experiment = Runs("ch08_designs", __doc__, PARTS, SEEDS, alone={"fashion": range(5)})
         experiment.record(partial(collect, experiment))

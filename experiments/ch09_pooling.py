@@ -4,10 +4,11 @@
     python experiments/ch09_pooling.py short         the record of 2026-11-23: three seeds, 150 and 400 updates, one rate
 
 Four blocks of width 32.  Scenes of 32 x 32 pixels in 8 x 8 patches, one every 6 pixels, so 5 x 5 tokens and a true middle;
-Fashion-MNIST in patches of 2, 14 x 14 tokens, with the middle at the left edge.  Batches of 64, AdamW, one cycle, as many
+Fashion-MNIST in patches of 4, 7 x 7 tokens, with a true middle, too.  Batches of 64, AdamW, one cycle, as many
 updates for all; the learning rate is chosen for each pooling on scenes and photographs that judge nothing (_tables.py).
 A seed fixes the order of the images, and the initial weights of those models that have the same parameters.
-A model trained on scenes is tested on 1000 scenes of both kinds.  Writes book/results/ch09_pooling.json.
+A model trained on scenes is tested on 1000 scenes of both kinds.  Writes book/results/ch09_pooling.json, and with
+--only fashion ch09_pooling_fashion.json.
 """
 
 import sys
@@ -64,5 +65,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["short"]:
         short()
     else:
-        experiment = Runs("ch09_pooling", __doc__, PARTS, SEEDS)
+        experiment = Runs("ch09_pooling", __doc__, PARTS, SEEDS, alone={"fashion": range(5)})
         experiment.record(partial(collect, experiment))

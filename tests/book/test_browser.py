@@ -74,3 +74,18 @@ def test_a_part_on_one_page_is_both_sides_of_one_sheet(chromium, site, part):
         code = tab.evaluate("[...document.querySelectorAll('article pre')].map(e => e.scrollWidth - e.clientWidth)")
         assert max(code, default=0) <= 1, "a listing is cut"
         assert len(PdfReader(io.BytesIO(tab.pdf(**PAPER))).pages) <= 2
+
+
+def test_a_box_of_code_is_printed_with_its_code(chromium, site):
+    """Where the code alone must not be torn and its box may be, an empty box ends the sheet and the code begins the next."""
+    with reader(chromium, site) as (tab, _):
+        visit(tab, f"{site}/{CHAPTERS[0]}")
+        tab.emulate_media(media="print")
+        torn = tab.evaluate(
+            """() => [...document.querySelectorAll('.bd-article pre')].flatMap(pre => {
+            const may = [];
+            for (let box = pre; !box.matches('.cell, section, details, article'); box = box.parentElement)
+                if (getComputedStyle(box).breakInside !== 'avoid') may.push(box.className || box.tagName);
+            return may; })"""
+        )
+        assert sorted(set(torn)) == []

@@ -11,9 +11,11 @@ from vil_lite.yolo import audit
 LINES = {
     "words": ("a plane at the left", "not numbers: 'a plane at the left'"),
     "short": ("0 0.5 0.5 0.1", "3 numbers behind the class, 4 are wanted"),
-    "class": ("3 0.5 0.5 0.1 0.1", "class 3: there are 0 to 1"),
+    "class": ("3.0 0.5 0.5 0.1 0.1", "class 3.0: there are 0 to 1"),
     "half": ("0.5 0.5 0.5 0.1 0.1", "class 0.5: there are 0 to 1"),
     "nan": ("0 nan 0.5 0.1 0.1", "nan is not in 0..1"),
+    "nan class": ("nan 0.5 0.5 0.1 0.1", "class nan: there are 0 to 1"),
+    "endless class": ("1e999 0.5 0.5 0.1 0.1", "class 1e999: there are 0 to 1"),
     "pixels": ("0 120 80 30 30", "120 is not in 0..1"),
     "flat": ("0 0.5 0.5 0 0.1", "a box without area"),
     "twice": ("1.0 0.5 0.5 0.2 0.2\n\n1 0.5 0.5 0.2 0.2", "the same as line 1"),

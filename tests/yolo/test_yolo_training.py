@@ -1,6 +1,7 @@
 """Training, and what becomes of the checkpoint in processes that never imported us."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -108,6 +109,19 @@ def test_options_that_people_set_first(option, toy_data, tmp_path):
     assert moved >= (weights if "freeze" not in option else {"model.8.m.0.layer.proj_down.weight"})
     if "freeze" in option:
         assert not any(name.startswith("model.6.") and name.endswith("weight") for name in moved)
+
+
+@pytest.mark.parametrize(("major", "amp"), [(7, False), (9, "bf16")])
+def test_on_a_gpu_bfloat16_is_used_where_it_is_computed(major, amp, monkeypatch):
+    """A T4 (7.5) emulates it, slowly: torch says that it is supported there too."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=major))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert train_settings()["amp"] == amp and train_settings()["workers"] == 8
+    on_cpu = train_settings(device="cpu")
+    assert on_cpu["amp"] is False and on_cpu["workers"] == 0
 
 
 def test_restricted_loading_works_after_import(trained, toy_data, fresh):

@@ -110,7 +110,7 @@ def _bad_lines(text, classes, keypoints):
         if len(numbers) != wanted and not polygon:
             yield number, f"{len(numbers)} numbers behind the class, {wanted} are wanted"
             continue
-        if kind != int(kind) or not 0 <= kind < classes:
+        if kind not in range(classes):  # 3.0 is, NaN and infinity are not
             yield number, f"class {line.split()[0]}: there are 0 to {classes - 1}"
         box = numbers if polygon else numbers[:4]
         if not all(0 <= x <= 1 for x in box):

@@ -25,7 +25,7 @@ def train_settings(batch=16, device=None, **changes):
         # first epoch ("auto" sets 0 by itself).
         "warmup_bias_lr": 0.0,
         # amp=True would first download a model for a self-test; "bf16" needs none.
-        "amp": "bf16" if gpu and torch.cuda.is_bf16_supported() else False,
+        "amp": "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else False,
         "workers": 8 if gpu else 0,
         "plots": False,
         **({} if device is None else {"device": device}),

@@ -52,6 +52,20 @@ def test_one_dynamic_graph_computes_what_pytorch_does_at_any_size(weights, dynam
     agree(dynamic, weights, *shape)
 
 
+def test_a_detector_with_stride_64_gets_a_dynamic_graph_too(tmp_path):
+    """P6 maps need sides that are multiples of 64, while tracing as well."""
+    torch.manual_seed(0)
+    model = YOLO(vil_lite.yolo.model_yaml("yolov8n-p6-vil"))
+    with torch.no_grad():
+        for p in model.model.parameters():
+            p.add_(0.02 * torch.randn_like(p))
+    weights = tmp_path / "p6.pt"
+    model.save(weights)
+    file = YOLO(weights).export(format="onnx", dynamic=True)
+    for height, width in ((64, 64), (320, 320), (448, 704)):
+        agree(file, weights, 1, height, width)
+
+
 def test_torch_is_as_it_was_outside_of_an_export(dynamic):
     """Importing the package and exporting leave no operator of ours in torch's exporter."""
     kinds = {m.op_type for m in onnx.load(dynamic).graph.node}

@@ -18,7 +18,8 @@ except ModuleNotFoundError:  # torch before 2.9
 #: Height and width that a graph for any size is traced at.  The trace keeps the form and the length of the chunks, and pads
 #: to whole chunks only if it had to while tracing.  67 tokens at stride 32 are more than a chunk, and prime; the 268 at
 #: stride 16 have no divisor from 16 to 32.  At stride 8 the chunks are 16 long, which divides the tokens of every image
-#: whose sides are multiples of 32.
+#: whose sides are multiples of 32.  A detector with a map at stride 64 (P6) is traced at twice these sides and serves
+#: multiples of 64: its tokens are 67, 268 and 1072 = 16 * 67, with the same divisors.
 ANY_SIZE = (2144, 32)
 
 
@@ -32,7 +33,8 @@ def tell_exporter():
 def prepare(exporter):
     """Before a graph for any size: trace at a size whose graph serves all of them, with our `unflatten`."""
     if exporter.args.dynamic and any(isinstance(m, C2fViL) for m in exporter.model.modules()):
-        exporter.im = torch.zeros(*exporter.im.shape[:2], *ANY_SIZE).to(exporter.im)
+        times = max(1, int(max(exporter.model.stride)) // 32)
+        exporter.im = torch.zeros(*exporter.im.shape[:2], *(times * side for side in ANY_SIZE)).to(exporter.im)
         torch.onnx.register_custom_op_symbolic("aten::unflatten", _unflattened, 18)
 
 

@@ -208,13 +208,24 @@ def case(model, name, place):
             apart = (theirs - ours).abs()
             say(box=float(apart[:, :4].max()), score=float(apart[:, 4:].max()))
         say(**judged(model, row["file"], kept_at(model, name).with_suffix(".npz")))
-    except ModuleNotFoundError as error:
-        say(needs=error.name or str(error)[:80])
     except (Exception, SystemExit) as error:
+        if needs := what_is_missing(error):
+            return say(converts=False, needs=needs)
         said = [
             line for line in str(error).splitlines() if line.strip() and not line.startswith(("Exception from", "["))
         ]
         say(error=f"{type(error).__name__}: {(said or [''])[0]}"[:200])
+
+
+def what_is_missing(error):
+    """What a machine lacks, by an error, for a format to be tried on it; None when it was tried and failed."""
+    if isinstance(error, ModuleNotFoundError):
+        return error.name or str(error)[:80]
+    if "Invalid CUDA" in str(error):
+        return "an NVIDIA GPU"
+    if isinstance(error, (ImportError, FileNotFoundError)) and " export requires " in str(error):
+        return str(error).partition(", which")[0][:80]
+    return None
 
 
 def kept_at(model, name):

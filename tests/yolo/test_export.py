@@ -1,5 +1,9 @@
 """ONNX files of a ViL detector: one graph for all image sizes, and a small one for a fixed size."""
 
+import json
+from pathlib import Path
+
+import ch17_exports
 import onnx
 import onnxruntime
 import pytest
@@ -32,6 +36,16 @@ def weights(tmp_path_factory):
 def dynamic(weights):
     """The path of an ONNX file for any size; the size that is passed does not matter."""
     return YOLO(weights).export(format="onnx", imgsz=320, dynamic=True)
+
+
+def test_a_format_that_a_machine_cannot_try_is_not_recorded_as_one_that_fails():
+    root = Path(__file__).resolve().parents[2]
+    models = json.loads((root / "book/results/ch17_exports.json").read_text(encoding="utf-8"))["figures"]["models"]
+    kinds = {"ValueError": ValueError, "ImportError": ImportError, "FileNotFoundError": FileNotFoundError}
+    for name, row in [pair for rows in models.values() for pair in rows.items() if "error" in pair[1]]:
+        kind, _, said = row["error"].partition(": ")
+        assert ch17_exports.what_is_missing(kinds.get(kind, Exception)(said)) is None, name
+    assert models["yolov8n-vil"]["TensorRT"]["needs"] == "an NVIDIA GPU"
 
 
 def agree(file, weights, batch, height, width):

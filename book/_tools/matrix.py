@@ -1,6 +1,7 @@
 """Run the library's tests on each Python that is found here, with the newest and with the oldest declared versions.
 
     python book/_tools/matrix.py [3.13 ...]      all of PYTHONS by default; prints the table that the README shows
+    python book/_tools/matrix.py yolo            tests/yolo alone, on the lower bounds of the extra `yolo`
 
 Each environment is built with uv in _build/matrix and deleted after its tests; that of the oldest versions is made by
 `--resolution lowest-direct`, so the lower bounds in pyproject.toml are what is tested.  A Python that is not installed here
@@ -13,7 +14,13 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
@@ -62,12 +69,36 @@ def tried(python, oldest, folder):
     ]
 
 
+def yolo_at_its_bounds():
+    """tests/yolo with the oldest packages that the extra `yolo` admits, all else as in the book's environment."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    oldest = [need.replace(">=", "==") for need in extras["yolo"]]
+    folder = ROOT / "_build" / "matrix" / "yolo"
+    try:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "zz_book.pth").write_text(sysconfig.get_path("purelib"))  # searched after its own packages
+        pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "-q", "--no-deps"]
+        subprocess.run([*pip, *oldest], check=True)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment["PATH"] = f"{folder / 'bin'}{os.pathsep}{environment['PATH']}"
+        pytest = [folder / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", "-n", "2"]
+        done = subprocess.run([*pytest, "--dist", "loadfile", "tests/yolo"], cwd=ROOT, env=environment)
+        print("with", *oldest, "tests/yolo", "failed" if done.returncode else "passed")
+        return done.returncode
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def main(pythons):
+    if pythons == ["yolo"]:
+        return yolo_at_its_bounds()
     print(HEAD, flush=True)
     for python in pythons or PYTHONS:
         for oldest in (True, False) if python == PYTHONS[0] else (False,):
             print("| " + " | ".join(row(python, oldest)) + " |", flush=True)
+    return yolo_at_its_bounds()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -8,8 +8,8 @@ cycle.  The designs of the paper are pooled at both ends, the uni-directional on
 unidirectional pooled at both ends and alternating_bidirectional pooled at the last token, so that two models can be
 compared that differ in direction alone, or in pooling alone.  The learning rate is chosen for each (see _tables.py).
 A seed fixes the order of the images, and the initial weights of those designs that have the same parameters.
-Writes book/results/ch08_designs.json, and with
---only fashion ch08_designs_fashion.json.
+Writes book/results/ch08_designs.json,
+and with --only fashion ch08_designs_fashion.json.
 """
 
 import sys

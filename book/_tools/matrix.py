@@ -82,8 +82,12 @@ def yolo_at_its_bounds():
         subprocess.run([*pip, *oldest], check=True)
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         environment["PATH"] = f"{folder / 'bin'}{os.pathsep}{environment['PATH']}"
-        pytest = [folder / "bin" / "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "ignore", "-n", "2"]
-        done = subprocess.run([*pytest, "--dist", "loadfile", "tests/yolo"], cwd=ROOT, env=environment)
+        python, imported = folder / "bin" / "python", "import ultralytics; print(ultralytics.__version__)"
+        found = subprocess.run([python, "-c", imported], env=environment, stdout=subprocess.PIPE, text=True).stdout
+        if f"ultralytics=={found.split()[-1]}" not in oldest:
+            raise RuntimeError(f"{folder} imports ultralytics {found}, not the oldest one: {oldest}")
+        pytest = [python, "-m", "pytest", "-p", "no:cacheprovider", "-W", "ignore", "-n", "2", "--dist", "loadfile"]
+        done = subprocess.run([*pytest, "tests/yolo"], cwd=ROOT, env=environment)
         print("with", *oldest, "tests/yolo", "failed" if done.returncode else "passed")
         return done.returncode
     finally:

@@ -84,8 +84,26 @@ def test_torch_is_as_it_was_outside_of_an_export(dynamic):
     """Importing the package and exporting leave no operator of ours in torch's exporter."""
     kinds = {m.op_type for m in onnx.load(dynamic).graph.node}
     assert not kinds & {"Scan", "Loop", "If"} and "Pad" in kinds
-    group = registration.registry.get_function_group("aten::unflatten")
-    assert group.get(18).__module__.startswith("torch.onnx")
+    assert unflatten_of_torch().__module__.startswith("torch.onnx")
+
+
+def unflatten_of_torch():
+    return registration.registry.get_function_group("aten::unflatten").get(18)
+
+
+def test_torch_is_as_it_was_after_an_export_that_failed(weights, monkeypatch):
+    """ultralytics calls no callback then: ours would have stayed for the other graphs of the process."""
+    used = []
+
+    def fail(*arguments, **settings):
+        used.append(unflatten_of_torch())
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(RuntimeError, match="the disk is full"):
+        YOLO(weights).export(format="onnx", imgsz=64, dynamic=True)
+    assert [f.__module__ for f in used] == ["vil_lite.yolo.export"]
+    assert unflatten_of_torch().__module__.startswith("torch.onnx")
 
 
 def test_a_graph_for_one_size_stays_small_and_is_exported_quietly(weights, dynamic, capfd):

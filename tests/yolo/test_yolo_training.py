@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 from ultralytics import YOLO
+from ultralytics.engine import trainer
 from ultralytics.nn.modules import C2f
 
 from vil_lite.block import ViLLayer
-from vil_lite.yolo import C2fViL, load_weights, model_yaml, train_settings
-from vil_lite.yolo.training import train_in_bfloat16
+from vil_lite.yolo import C2fViL, load_weights, model_yaml, registration, train_settings
+from vil_lite.yolo.training import survives_float16, train_in_bfloat16
 
 
 class Stop(Exception):
@@ -95,20 +96,60 @@ def test_a_run_that_is_killed_in_each_epoch_resumes(toy_data, tmp_path, fresh):
     ],
     ids=lambda option: next(iter(option)),
 )
-def test_options_that_people_set_first(option, toy_data, tmp_path):
-    """ultralytics trains a step with each, without a network; ViL moves and stays finite, and what is frozen stays."""
+def test_options_that_people_set_first(option, toy_data, tmp_path, monkeypatch):
+    """ultralytics trains a step with each, without a network; ViL moves and stays finite, and what is frozen stays.
+
+    amp=True is tried as on a GPU, with our self-test; autocast takes float16 there and bfloat16 on this CPU.
+    """
     torch.manual_seed(0)
-    model, seen = YOLO(model_yaml("yolov8n-vil")), {}
+    model, seen, kinds = YOLO(model_yaml("yolov8n-vil")), {}, set()
+    if "amp" in option:
+        monkeypatch.setattr(trainer, "check_amp", survives_float16)
+
+    def look(training):
+        training.model.model[6].register_forward_hook(lambda m, inputs, y: kinds.add(y.dtype))
+
+    model.add_callback("on_train_start", look)
     model.add_callback("on_train_start", lambda t: seen.update({k: v.clone() for k, v in t.model.state_dict().items()}))
     settings = {"imgsz": 64, "epochs": 1, "fraction": 0.34, "val": False, "warmup_epochs": 0, **option}
     model.train(data=str(toy_data), project=str(tmp_path), **train_settings(8, **settings))
     after = model.trainer.model.state_dict()
-    assert all(value.isfinite().all() for value in after.values())
+    assert all(value.isfinite().all() and value.dtype != torch.bfloat16 for value in after.values())
+    assert kinds == {torch.bfloat16 if "amp" in option else torch.float32}
     moved = {name for name in after if not torch.equal(after[name], seen[name])}
     weights = {f"model.{row}.m.0.layer.proj_down.weight" for row in (6, 8)}
     assert moved >= (weights if "freeze" not in option else {"model.8.m.0.layer.proj_down.weight"})
     if "freeze" in option:
         assert not any(name.startswith("model.6.") and name.endswith("weight") for name in moved)
+
+
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("yolov8n-vil", "detect"), ("yolo11n-vil", "segment"), ("yolo26n-p6-vil", "detect"), ("yolov8n-vil", "classify")],
+)
+def test_before_mixed_precision_the_model_itself_is_tried(name, task):
+    """It passes as it is; with one activation that float16 cannot hold (above 65,504) it does not.  Nothing of it changes."""
+    torch.manual_seed(0)
+    network = YOLO(model_yaml(name, task=task)).model.train()
+    before, random = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
+    assert survives_float16(network, image_size=192)
+    assert network.training and all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random) and all(p.grad is None for p in network.parameters())
+    block = next(m for m in network.modules() if isinstance(m, C2fViL))
+    with torch.no_grad():
+        block.m[0].layer.proj_up.weight.mul_(1e6)
+    assert not survives_float16(network, image_size=192)
+
+
+def test_amp_asks_our_self_test_for_our_models_alone(monkeypatch):
+    """On a GPU ultralytics' own would download a model; a tensor without a device's memory stands for one there."""
+    plain, ours = (YOLO(name).model for name in ("yolov8n.yaml", model_yaml("yolov8n-vil")))
+    assert not trainer.check_amp(ours)  # on a CPU ultralytics has no mixed precision
+    asked = []
+    monkeypatch.setattr(registration, "survives_float16", lambda model: asked.append(model) or True)
+    assert trainer.check_amp(ours.to("meta")) and asked == [ours]
+    trainer.check_amp(plain)
+    assert asked == [ours]
 
 
 @pytest.mark.parametrize(("major", "amp"), [(7, False), (9, "bf16")])
@@ -171,11 +212,16 @@ def test_load_weights_says_what_it_did_and_training_starts_from_it(toy_data, tmp
 def test_load_weights_reads_files_and_refuses_strangers(trained, toy_data, tmp_path):
     report = load_weights(YOLO(model_yaml("yolov8n-vil", nc=2)), trained / "weights/best.pt")
     assert report.missing == [] and report.fraction == 1.0
-    for wrong, said in ((tmp_path / "nix.pt", "is not there"), (toy_data, "is not a checkpoint of a YOLO")):
+    for wrong, said in (
+        (tmp_path / "nix.pt", "is not there"),
+        (toy_data, "is not a checkpoint of a YOLO"),
+    ):
         with pytest.raises(
             ValueError, match=f"source: '.*{wrong.name}' {said} .*name a .pt file that ultralytics wrote"
         ):
             load_weights(YOLO(model_yaml("yolov8n-vil")), wrong)
+    with pytest.raises(ValueError, match="source: None is no source of weights; pass the path of a .pt file"):
+        load_weights(YOLO(model_yaml("yolov8n-vil")), None)
     with pytest.raises(ValueError, match="no tensor of the source has the name and shape"):
         load_weights(YOLO(model_yaml("yolov8n-vil")), {"encoder.weight": torch.zeros(3)})
 

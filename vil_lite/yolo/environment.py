@@ -38,7 +38,8 @@ def offline():
     No look-up whether the network is there, no usage statistics, no installation of packages, no download of fonts for
     plots (matplotlib's DejaVu Sans stands in for Arial).  Ultralytics decides this while it is imported: importing
     vil_lite.yolo with YOLO_OFFLINE=1 in the environment calls this function first.  Two attempts cannot be stopped from here:
-    amp=True on a GPU downloads a model for a self-test, and naming a file that is not there may download that.
+    amp=True on a GPU downloads a model for a self-test (not for a model with a block of ours, which is tried itself), and
+    naming a file that is not there may download that.
     Raises RuntimeError when ultralytics was imported without YOLO_OFFLINE=1: then it is too late.
     """
     utils = sys.modules.get("ultralytics.utils")

@@ -4,6 +4,8 @@ The cell writes graphs of ordinary operators in float32 (vil_lite/mlstm_fast.py)
 take images of any size, `export(format="onnx", dynamic=True)`.
 """
 
+from functools import wraps
+
 import torch
 from torch.onnx import symbolic_helper
 from ultralytics.utils import callbacks
@@ -24,24 +26,31 @@ ANY_SIZE = (2144, 32)
 
 
 def tell_exporter():
-    """Let ultralytics call `prepare` and `undo` around each export (callbacks of its own)."""
-    for event, function in (("on_export_start", prepare), ("on_export_end", undo)):
-        if function not in callbacks.default_callbacks[event]:
-            callbacks.default_callbacks[event].append(function)
+    """Let ultralytics call `prepare` before each export (a callback of its own)."""
+    if prepare not in callbacks.default_callbacks["on_export_start"]:
+        callbacks.default_callbacks["on_export_start"].append(prepare)
 
 
 def prepare(exporter):
-    """Before a graph for any size: trace at a size whose graph serves all of them, with our `unflatten`."""
+    """Before a graph for any size: trace at a size whose graph serves all of them, with our `unflatten` for the graph alone."""
     if exporter.args.dynamic and any(isinstance(m, C2fViL) for m in exporter.model.modules()):
         times = max(1, int(max(exporter.model.stride)) // 32)
         exporter.im = torch.zeros(*exporter.im.shape[:2], *(times * side for side in ANY_SIZE)).to(exporter.im)
+        exporter.export_onnx = _with_our_unflatten(exporter.export_onnx)
+
+
+def _with_our_unflatten(export_onnx):
+    """Whatever becomes of the export, torch's own `unflatten` is back afterwards."""
+
+    @wraps(export_onnx)
+    def export(*arguments, **settings):
         torch.onnx.register_custom_op_symbolic("aten::unflatten", _unflattened, 18)
+        try:
+            return export_onnx(*arguments, **settings)
+        finally:
+            torch.onnx.unregister_custom_op_symbolic("aten::unflatten", 18)
 
-
-def undo(exporter):
-    """After it: torch's own `unflatten` again."""
-    if exporter.args.dynamic and any(isinstance(m, C2fViL) for m in exporter.model.modules()):
-        torch.onnx.unregister_custom_op_symbolic("aten::unflatten", 18)
+    return export
 
 
 def _unflattened(g, x, dim, sizes):

@@ -16,6 +16,7 @@ from importlib import import_module
 
 import torch
 from torch import nn
+from ultralytics.engine import trainer
 from ultralytics.nn import tasks
 from ultralytics.nn.modules.conv import Conv
 from ultralytics.utils import LOGGER, callbacks
@@ -23,6 +24,7 @@ from ultralytics.utils import LOGGER, callbacks
 from vil_lite.block import MLSTMCell
 from vil_lite.complexity import parameters
 from vil_lite.layers import LinearBlockDiagonal
+from vil_lite.yolo.training import survives_float16
 
 INSTALL = 'pip install "vil-lite[yolo] @ git+https://github.com/vision-lstm-step-by-step/book"'
 _BLOCKS = {}  # name in a YAML -> class
@@ -56,6 +58,7 @@ def register(block):
         )
     if not hasattr(tasks.parse_model, "stock"):
         tasks.parse_model = _with_our_blocks(tasks.parse_model)
+        trainer.check_amp = _with_our_test(trainer.check_amp)
         callbacks.default_callbacks["on_train_end"].append(say_what_it_needs)
         with suppress(ModuleNotFoundError):  # without it ultralytics prints no GFLOPs
             rules = import_module("thop.profile").register_hooks
@@ -89,18 +92,32 @@ def count_tiles(projection, inputs, output):
     projection.total_ops += output.numel() * projection.blocks_per_tile * projection.block_size
 
 
-def say_what_it_needs(trainer):
+def say_what_it_needs(training):
     """At the end of a training say what else a machine needs to open the weights.
 
     It also makes DDP workers import this package: ultralytics pickles its callbacks for them, and unpickling imports us.
     """
-    model = getattr(trainer.model, "module", trainer.model)
+    model = getattr(training.model, "module", training.model)
     packages = {type(m).__module__.partition(".")[0] for m in model.modules() if type(m).__name__ in _BLOCKS}
     if "vil_lite" in packages:
         LOGGER.info(
             f"These weights need vil-lite: {INSTALL}\nWithout it ultralytics would install whatever goes by the name of the "
             "missing module on PyPI; YOLO_AUTOINSTALL=0 stops that."
         )
+
+
+def _with_our_test(stock):
+    @wraps(stock)
+    def check_amp(model):
+        """amp=True, before training: ultralytics' test downloads a model of its own; one with our blocks is tried itself."""
+        ours = any(type(m).__name__ in _BLOCKS for m in model.modules())
+        if not ours or next(model.parameters()).device.type in ("cpu", "mps"):
+            return stock(model)  # on these it answers False at once
+        good = survives_float16(model)
+        LOGGER.info(f"AMP: float16 {'agrees with' if good else 'differs from float32, so training stays in'} float32")
+        return good
+
+    return check_amp
 
 
 def _with_our_blocks(stock):

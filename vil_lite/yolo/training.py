@@ -1,5 +1,6 @@
 """Chapters 14 and 15: settings under which ViL trains well in ultralytics, and a plain YOLO's weights as a start."""
 
+import copy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +25,43 @@ def train_settings(batch=16, device=None, **changes):
         # An optimizer chosen by name keeps ultralytics' default, 0.1, which would carry the forget gates' biases away in the
         # first epoch ("auto" sets 0 by itself).
         "warmup_bias_lr": 0.0,
-        # amp=True would first download a model for a self-test; "bf16" needs none.
+        # bfloat16 has the range of float32: unlike float16 (amp=True) it needs no scaling of the loss, and no self-test.
         "amp": "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else False,
         "workers": 8 if gpu else 0,
         "plots": False,
         **({} if device is None else {"device": device}),
         **changes,
     }
+
+
+def survives_float16(network, image_size=256):
+    """Whether a network computes in torch's mixed precision what it computes in float32, on its device: amp=True's self-test.
+
+    network: the nn.Module of a YOLO, which stays as it is.   image_size: height and width of the images of noise, in pixels.
+    True when all outputs and the gradient of their means are finite, and each output is off by less than a tenth of its length
+    (its numbers taken as one vector).
+    """
+    network = copy.deepcopy(network).eval()
+    for part in network.modules():  # as in training: what it has seen so far, nothing perhaps, would shrink all signals
+        part.train(isinstance(part, nn.BatchNorm2d))
+    device = next(network.parameters()).device
+    images = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    images = images.to(device).requires_grad_()
+    wanted = _numbers(network(images))
+    with torch.autocast(device.type, torch.float16):
+        got = _numbers(network(images))
+    (gradient,) = torch.autograd.grad(sum(x.float().mean() for x in got), images)
+    close = [(x.float() - y).norm() < 0.1 * y.norm() for x, y in zip(got, wanted, strict=True)]
+    return bool(gradient.isfinite().all()) and all(close)  # what is not finite is not less either
+
+
+def _numbers(output):
+    """All tensors of floating-point numbers in what a network returns: its predictions, as they are decoded and before."""
+    if isinstance(output, dict):
+        output = list(output.values())
+    if isinstance(output, (list, tuple)):
+        return [x for part in output for x in _numbers(part)]
+    return [output] if torch.is_tensor(output) and output.is_floating_point() else []
 
 
 def train_in_bfloat16(model):
@@ -105,6 +136,10 @@ def _state_dict(source):
         return source.state_dict()
     if hasattr(source, "ckpt"):
         return source.model.state_dict()
+    if not isinstance(source, (str, Path)):
+        raise ValueError(
+            f"source: {source!r} is no source of weights; pass the path of a .pt file, a YOLO, an nn.Module or a state dict"
+        )
     try:
         checkpoint, _ = tasks.torch_safe_load(source, safe_only=True)
         return (checkpoint.get("ema") or checkpoint["model"]).float().state_dict()

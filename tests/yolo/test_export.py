@@ -11,7 +11,9 @@ import torch
 from ultralytics import YOLO
 
 import vil_lite.yolo
-from vil_lite.yolo.export import ANY_SIZE
+from vil_lite.block import MLSTMCell
+from vil_lite.mlstm_fast import chunk_length
+from vil_lite.yolo.export import any_size
 
 try:
     from torch.onnx._internal.torchscript_exporter import registration
@@ -21,15 +23,19 @@ except ModuleNotFoundError:  # torch before 2.9
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """yolov8n-vil with all weights moved: at their initial values some are 0 or 1 and would hide mistakes."""
+    path = tmp_path_factory.mktemp("export") / "moved.pt"
+    save_moved(vil_lite.yolo.model_yaml("yolov8n-vil"), path)
+    return path
+
+
+def save_moved(yaml, path):
+    """A new detector with all weights moved: at their initial values some are 0 or 1 and would hide mistakes."""
     torch.manual_seed(0)
-    model = YOLO(vil_lite.yolo.model_yaml("yolov8n-vil"))
+    model = YOLO(yaml)
     with torch.no_grad():
         for p in model.model.parameters():
             p.add_(0.02 * torch.randn_like(p))
-    path = tmp_path_factory.mktemp("export") / "moved.pt"
     model.save(path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -58,23 +64,55 @@ def agree(file, weights, batch, height, width):
     torch.testing.assert_close(torch.from_numpy(got), wanted, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("options", ["{chunk_size: 128}", "{form: parallel}"])
+def test_a_dynamic_graph_of_other_options_serves_any_size_too(options, tmp_path):
+    weights = tmp_path / "options.pt"
+    save_moved(with_options(options, tmp_path), weights)
+    file = YOLO(weights).export(format="onnx", dynamic=True)
+    for height, width in ((64, 96), (320, 320), (224, 352)):
+        agree(file, weights, 1, height, width)
+
+
+def test_a_dynamic_graph_of_the_recurrent_form_is_refused(tmp_path):
+    model = YOLO(with_options("{form: recurrent}", tmp_path))
+    with pytest.raises(ValueError, match='dynamic=True.*form "recurrent".*form "auto"'):
+        model.export(format="onnx", dynamic=True)
+
+
+def with_options(options, folder):
+    """The path of a yolov8n-vil's YAML whose blocks have these options."""
+    text = Path(vil_lite.yolo.model_yaml("yolov8n-vil")).read_text(encoding="utf-8")
+    path = folder / "yolov8n-vil-options.yaml"
+    path.write_text(text.replace("{version: 2, form: auto}", options), encoding="utf-8")
+    return path
+
+
 # As traced; two images; larger; smaller than a chunk; rectangles whose tokens no chunk length divides.
 @pytest.mark.parametrize(
-    "shape", [(1, *ANY_SIZE), (2, 320, 320), (1, 640, 640), (1, 96, 64), (1, 224, 352), (1, 32, 32)]
+    "shape", [(1, 2144, 32), (2, 320, 320), (1, 640, 640), (1, 96, 64), (1, 224, 352), (1, 32, 32)]
 )
 def test_one_dynamic_graph_computes_what_pytorch_does_at_any_size(weights, dynamic, shape):
     agree(dynamic, weights, *shape)
 
 
+def test_the_traced_image_serves_every_length_of_chunks(weights):
+    """A map at 1/2^k of the coarsest stride has 4^k times as many tokens: traced with padding, or with chunks that divide 4^k."""
+    network = YOLO(weights).model
+    assert any_size(network) == (67 * 32, 32)
+    for longest in range(1, 600):
+        for cell in (m for m in network.modules() if isinstance(m, MLSTMCell)):
+            cell.chunk_size = longest
+        height, width = any_size(network)
+        for k in range(4):
+            tokens = 4**k * height // 32 * width // 32
+            length = chunk_length(tokens, longest)
+            assert tokens > longest and (tokens % length or 4**k % length == 0), (longest, k)
+
+
 def test_a_detector_with_stride_64_gets_a_dynamic_graph_too(tmp_path):
     """P6 maps need sides that are multiples of 64, while tracing as well."""
-    torch.manual_seed(0)
-    model = YOLO(vil_lite.yolo.model_yaml("yolov8n-p6-vil"))
-    with torch.no_grad():
-        for p in model.model.parameters():
-            p.add_(0.02 * torch.randn_like(p))
     weights = tmp_path / "p6.pt"
-    model.save(weights)
+    save_moved(vil_lite.yolo.model_yaml("yolov8n-p6-vil"), weights)
     file = YOLO(weights).export(format="onnx", dynamic=True)
     for height, width in ((64, 64), (320, 320), (448, 704)):
         agree(file, weights, 1, height, width)

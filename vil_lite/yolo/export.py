@@ -10,19 +10,13 @@ import torch
 from torch.onnx import symbolic_helper
 from ultralytics.utils import callbacks
 
+from vil_lite.block import MLSTMCell
 from vil_lite.yolo.block import C2fViL
 
 try:
     from torch.onnx._internal.torchscript_exporter import symbolic_opset13
 except ModuleNotFoundError:  # torch before 2.9
     from torch.onnx import symbolic_opset13
-
-#: Height and width that a graph for any size is traced at.  The trace keeps the form and the length of the chunks, and pads
-#: to whole chunks only if it had to while tracing.  67 tokens at stride 32 are more than a chunk, and prime; the 268 at
-#: stride 16 have no divisor from 16 to 32.  At stride 8 the chunks are 16 long, which divides the tokens of every image
-#: whose sides are multiples of 32.  A detector with a map at stride 64 (P6) is traced at twice these sides and serves
-#: multiples of 64: its tokens are 67, 268 and 1072 = 16 * 67, with the same divisors.
-ANY_SIZE = (2144, 32)
 
 
 def tell_exporter():
@@ -32,11 +26,35 @@ def tell_exporter():
 
 
 def prepare(exporter):
-    """Before a graph for any size: trace at a size whose graph serves all of them, with our `unflatten` for the graph alone."""
+    """Before a graph for any size: trace at a size whose graph serves all of them, with our `unflatten` for the graph alone.
+
+    Raises ValueError for cells of the recurrent form: their graph is a list of the traced image's tokens.
+    """
     if exporter.args.dynamic and any(isinstance(m, C2fViL) for m in exporter.model.modules()):
-        times = max(1, int(max(exporter.model.stride)) // 32)
-        exporter.im = torch.zeros(*exporter.im.shape[:2], *(times * side for side in ANY_SIZE)).to(exporter.im)
+        height, width = any_size(exporter.model)
+        exporter.im = torch.zeros(*exporter.im.shape[:2], height, width).to(exporter.im)
         exporter.export_onnx = _with_our_unflatten(exporter.export_onnx)
+
+
+def any_size(network):
+    """Height and width in pixels that a graph for any size is traced at.
+
+    A trace keeps the form and the length of the chunks, and pads to whole chunks only if it had to while tracing.  So the
+    coarsest map gets one column of p tokens, p the first prime above the longest chunk: its tokens are more than a chunk, and
+    no chunk but of one token divides them.  The finer maps have 4p and 16p; a chunk that divides these is 2, 4, 8 or 16 long
+    and divides the tokens of every image whose sides are multiples of the largest stride.
+    """
+    cells = [m for m in network.modules() if isinstance(m, MLSTMCell)]
+    if any(cell.form == "recurrent" for cell in cells):
+        raise ValueError(
+            'export(dynamic=True): form "recurrent" writes a graph of as many steps as one image has tokens; build the model '
+            'with form "auto", or export without dynamic=True'
+        )
+    rows = max(cell.chunk_size for cell in cells) + 1
+    while any(rows % n == 0 for n in range(2, rows)):
+        rows += 1
+    stride = int(max(network.stride))
+    return rows * stride, stride
 
 
 def _with_our_unflatten(export_onnx):

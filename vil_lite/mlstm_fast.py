@@ -1,12 +1,14 @@
 """Chapter 5, "For the curious": the chunkwise form with all chunks at once, the arrangement behind `mlstm_chunkwise`.
 
 It computes what `mlstm_chunkwise_loop` of vil_lite/mlstm.py computes, with the same state; tests assert it.  What is added to
-the loop, and what for (chapter 5 measures the first four, book/results/speed_profile.json and ch05_length.json the rest):
+the loop, and what for (chapter 5 measures the first four; book/results/speed_profile.json the powers and other lengths of
+chunks, ch05_length.json passes against products):
 
-    all chunks at once      some 170 operations for any number of chunks; the loop starts some 100 for each
+    all chunks at once      some 180 operations and one or two for each chunk; the loop starts some 100 for each
     gates in float64        two numbers a token: nearly free, and sums of ten thousands keep their digits
     LARGEST_RISE            a decay beyond 2^-126 is cut there: exponents stay small, and so exact in float32
-    whole doublings         differences of whole numbers are exact, and a type that reaches a power of two need not round it
+    whole doublings         differences of whole numbers are exact, a type that reaches a power of two need not round it, and
+                            exp2 takes a tenth of the time of exp on a masked block
     exp(log_write) in k_T   the other factor of the weights, and 1 / sqrt(d), are multiplied to S x d keys, not to L x L blocks;
                             scaled before the product, and divided before the next one, float16 holds as long as h does
     chunk_length            196 tokens are 4 x 49: nothing to fill up
@@ -93,15 +95,15 @@ def chunk_weights(i: Tensor, log_f: Tensor, m: Tensor, L: int) -> tuple[Tensor, 
     if not exporting():
         log_f = torch.add(log_f, i, alpha=0)  # a NaN gate makes F NaN, thereby log_floor and all rows from there on
     minus_F = -log_f.cumsum(-1)
-    log_write = i + minus_F
+    log_key = i + minus_F
     with torch.no_grad():  # h does not depend on the stabiliser, so no gradient needs to pass through it
-        mu = torch.maximum(running_maximum(without_nan(torch.maximum(log_write, minus_F))), m[..., None])
+        mu = torch.maximum(running_maximum(without_nan(torch.maximum(log_key, minus_F))), m[..., None])
         nu = ((mu - m[..., None]) / LN2).ceil()
         # A rise by more than LARGEST_RISE wipes out everything before it, however far it goes: cutting it there changes
         # no weight and keeps the numbers small.
         fall = (torch.cat([torch.zeros_like(nu[..., :1]), nu[..., :-1]], dim=-1) - nu).clamp(min=-LARGEST_RISE)
         line = m[..., None] + LN2 * nu
-    log_write = without_nan(log_write - line).flatten(2).unflatten(-1, (-1, 1, L))
+    log_write = without_nan(log_key - line).flatten(2).unflatten(-1, (-1, 1, L))
     columns = (x.flatten(2).unflatten(-1, (-1, L, 1)) for x in (fall, minus_F - line, mu - line))
     fall, log_floor, slack = columns
     return log_write, fall.cumsum(3), log_floor, slack

@@ -11,14 +11,23 @@ def train(model, images, labels, batches, updates, lr, one_cycle=True, **adamw):
     batches: iterator of indices into images and labels, one tensor a batch (`shuffled`).    lr: the largest learning rate,
     of one cycle or constant.    adamw: options of the optimiser.
     """
+
+    def loss():
+        batch = next(batches)
+        return F.cross_entropy(model(images[batch]), labels[batch])
+
+    return minimise(model, loss, updates, lr, one_cycle, **adamw)
+
+
+def minimise(model, loss, updates, lr, one_cycle=True, **adamw):
+    """The same for any loss(), which draws the next batch itself."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, **{"weight_decay": 0.05, **adamw})
     if one_cycle:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=updates, pct_start=0.2)
     for _ in range(updates):
-        batch = next(batches)
-        loss = F.cross_entropy(model(images[batch]), labels[batch])
+        value = loss()
         optimiser.zero_grad()
-        loss.backward()
+        value.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         if one_cycle:

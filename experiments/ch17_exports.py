@@ -21,7 +21,6 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 from unittest.mock import patch
@@ -32,7 +31,7 @@ import ch15_start
 import cv2
 import numpy as np
 import torch
-from _record import keep_heap, kept, record
+from _record import best_times, forward, keep_heap, kept, record
 from ultralytics import YOLO
 from ultralytics.engine.exporter import export_formats
 from ultralytics.nn.autobackend import AutoBackend
@@ -259,14 +258,9 @@ def timed(model, name, place, turns=12, calls=3):
     file = json.loads(kept_at(model, name).read_text())["file"] if name != "torch" else None
     candidates = {"reference": in_torch(PLAIN), "file": backend(name, file) if file else in_torch(model)}
     x, best = images(model)[0], dict.fromkeys(candidates, float("inf"))
-    with torch.no_grad():
-        for _ in range(turns):
-            for key, network in candidates.items():
-                network(x)
-                for _ in range(calls):
-                    start = time.perf_counter()
-                    network(x)
-                    best[key] = min(best[key], time.perf_counter() - start)
+    for _ in range(turns):
+        for key, network in candidates.items():
+            best[key] = min(best[key], best_times({key: forward(network, x)}, calls)[key])
     write(place, json.dumps(best))
 
 

@@ -23,8 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from _runs import Runs, best_rate
-from _small import shuffled
-from torch import nn
+from _small import minimise, shuffled
 
 from vil_lite import VisionLSTM, keep_freed_memory
 from vil_lite._files import whole
@@ -97,19 +96,14 @@ def turned(number, *tensors):
 
 def train(model, images, masks, size, updates, rate, seed):
     images, masks = seen_at(images, size), masks.long()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=updates, pct_start=0.2)
     batches, generator = shuffled(len(images), seed, BATCH), torch.Generator().manual_seed(seed)
-    for _ in range(updates):
+
+    def loss():
         batch = next(batches)
         x, y = turned(int(torch.randint(8, (), generator=generator)), images[batch], masks[batch])
-        loss = F.cross_entropy(at_full_size(model(x)), y, ignore_index=IGNORE)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-    return model
+        return F.cross_entropy(at_full_size(model(x)), y, ignore_index=IGNORE)
+
+    return minimise(model, loss, updates, rate)
 
 
 def at_full_size(logits):

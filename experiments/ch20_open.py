@@ -96,12 +96,10 @@ def field(seed, updates):
 def gradients(model, images, labels):
     """d logit of the label / d image, (B, 28, 28), and the activations and gradients after the last block but one."""
     x = images.clone().requires_grad_()
-    kept = []
-    hook = model.encoder.blocks[-2].register_forward_hook(lambda module, given, after: kept.append(after))
-    logits = model(x).gather(1, labels[:, None]).sum()
-    hook.remove()
-    pixels, tokens = torch.autograd.grad(logits, [x, kept[0]])
-    return pixels[:, 0], kept[0].detach(), tokens
+    last, (before,) = model.forward_intermediates(x, [-2], output_fmt="NLC")
+    logits = model.forward_head(last).gather(1, labels[:, None]).sum()
+    pixels, tokens = torch.autograd.grad(logits, [x, before])
+    return pixels[:, 0], before.detach(), tokens
 
 
 def patches(maps):

@@ -151,7 +151,7 @@ def test_a_part_as_long_as_the_file_or_longer(server, big, tmp_path, extra):
     server.stop = 10
     with pytest.raises(OSError):
         download(server.url + "big", tmp_path / "big")
-    (tmp_path / "big.part").write_bytes(big + extra)
+    (tmp_path / "big.unfinished").write_bytes(big + extra)
     assert download(server.url + "big", tmp_path / "big").read_bytes() == big
 
 

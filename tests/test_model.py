@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from vil_lite import VisionLSTM, checkpoints, create_model, layers, load_official_state_dict
 from vil_lite.block import DESIGNS
 from vil_lite.checkpoints import read_state_dict
+from vil_lite.complexity import parameters
 from vil_lite.layers import resize_positions
 from vil_lite.model import POOLINGS, SIZES
 
@@ -60,9 +61,9 @@ def test_equals_the_authors_reference(name):
 def test_parameters_of_the_published_sizes(name, wanted):
     with torch.device("meta"):
         model = create_model(name)
-    assert sum(p.numel() for p in model.parameters()) == wanted
+    assert parameters(model) == wanted
     if name == "vil2_tiny":
-        assert wanted - sum(p.numel() for p in model.pooled_norm.parameters()) == 6_390_760
+        assert wanted - parameters(model.pooled_norm) == 6_390_760
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -145,7 +146,7 @@ def test_full_width_in_eager_mode():
 def test_parameters_of_the_classification_designs(pooling, wanted):
     with torch.device("meta"):
         model = VisionLSTM(image_size=192, pooling=pooling)
-    assert round(sum(p.numel() for p in model.parameters()) / 1e6, 3) == wanted
+    assert round(parameters(model) / 1e6, 3) == wanted
 
 
 SMALL = {"dim": 16, "depth": 2, "image_size": 32, "patch_size": 8, "num_classes": 3}

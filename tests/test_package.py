@@ -46,6 +46,12 @@ def test_one_way_to_do_a_thing():
         r"sys\.meta_path\.(insert|append)": {"vil_lite/grade/worker.py"},  # the sandbox's own process
         r"\bos\.replace\(": {"vil_lite/_files.py", "vil_lite/download.py"},  # what a download has outlives a break
         r"\bget_close_matches\(": {"vil_lite/_names.py"},
+        r'"\.(unfinished|part|partial|tmp)\b': {"vil_lite/_files.py"},
+        r"numel\(\) for \w+ in \w+(\.\w+)?\.parameters\(\)\)": {"vil_lite/complexity.py"},
+        r"time\.perf_counter\b": {
+            "experiments/_record.py",
+            *(f"vil_lite/{name}.py" for name in ("complexity", "_run", "training", "yolo/compare")),
+        },
         r"sys\.path\.insert\(": {"vil_lite/teach/setup_cell.py"},
         r"# fmt: (skip|off)": set(),
     }

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from vil_lite import create_model
+from vil_lite.complexity import parameters
 from vil_lite.model import SIZES
 from vil_lite.recipes import (
     RECIPES,
@@ -206,7 +207,7 @@ def test_deit3_tiny_is_the_plain_transformer():
         2 * 2 * 192 + (192 * 3 * 192 + 3 * 192) + (192 * 192 + 192) + (2 * 4 * 192 * 192 + 5 * 192) + 2 * 192
     )  # last: LayerScale
     rest = (3 * 16 * 16 + 1) * 192 + 192 + 196 * 192 + 2 * 192 + 193 * 1000  # patches, [CLS], positions, norm, head
-    assert sum(p.numel() for p in model.parameters()) == 12 * block + rest
+    assert parameters(model) == 12 * block + rest
     assert model.blocks[0].ls1.gamma.unique().item() == pytest.approx(1e-4)
     assert model.blocks[0].attn.num_heads == 3
     assert deit3_tiny(dim=24, depth=2, **SMALL)(torch.rand(2, 1, 8, 8)).shape == (2, 10)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from vil_lite._files import UNFINISHED
+
 
 def cache_folder() -> Path:
     """Where torch.hub keeps downloaded weights ($TORCH_HOME/hub/checkpoints); this library does the same."""
@@ -23,7 +25,7 @@ def cache_folder() -> Path:
 def download(url: str, path: str | Path, sha256: str | None = None, timeout: float = 30.0) -> Path:
     """Download url to path, unless path is there; returns path.
 
-    The bytes go to PATH.part, which outlives a break, as what vil_lite._files writes does not.  Called again, it asks the
+    The bytes go to PATH.unfinished, which outlives a break, as what vil_lite._files writes does not.  Called again, it asks the
     server for the rest (HTTP Range); a server that has another file by now, or knows no ranges, sends it from the start.
     The length is checked against what the server announced, and sha256 (hexadecimal) against the whole file; only then
     the file gets its name, in one step.
@@ -34,7 +36,7 @@ def download(url: str, path: str | Path, sha256: str | None = None, timeout: flo
         if sha256 is not None and (found := _sha256(path)) != sha256.lower():
             raise ValueError(f"{path} has the SHA-256 {found}, wanted {sha256.lower()}; delete it to download it again")
         return path
-    part, origin = (path.with_name(path.name + end) for end in (".part", ".part.origin"))
+    part, origin = (path.with_name(path.name + UNFINISHED + end) for end in ("", ".origin"))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         print(f"downloading {url}\n         to {path}", file=sys.stderr)

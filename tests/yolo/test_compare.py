@@ -16,13 +16,14 @@ import torch
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.metrics import ap_per_class
 
+from vil_lite.complexity import parameters
 from vil_lite.yolo import compare as comparing
 from vil_lite.yolo.controls import control_names, control_yaml
 from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
 
 
 def size(yaml):
-    return sum(p.numel() for p in DetectionModel(yaml, verbose=False).parameters())
+    return parameters(DetectionModel(yaml, verbose=False))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from ultralytics.nn.modules import C2f, RepNCSPELAN4
 from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 from ultralytics.utils.torch_utils import get_flops
 
-from vil_lite.complexity import flops
+from vil_lite.complexity import flops, parameters
 from vil_lite.yolo import C2fViL, model_yaml
 from vil_lite.yolo.environment import cache_dir
 from vil_lite.yolo.models import FAMILIES, PLACES, TASKS, name_of, stock_yaml, strides, tasks_of
@@ -141,16 +141,16 @@ def test_the_reported_model_has_the_reported_parameters():
     blocks = [m for layer in model.model if type(layer) is C2fViL for m in layer.m]
     width = 256
     assert len(blocks) == 9
-    assert {sum(p.numel() for p in b.parameters()) for b in blocks} == {6 * width**2 + 87 * width + 8}
+    assert {parameters(b) for b in blocks} == {6 * width**2 + 87 * width + 8}
     model.fuse(verbose=False)
-    assert sum(p.numel() for p in model.parameters()) == 36_749_304
+    assert parameters(model) == 36_749_304
 
 
 def test_fused_sizes_of_the_small_variants():
     """Millions of fused parameters at 80 classes; plain YOLOv8n has 3.15."""
     for place, millions in {"vil-p5": 2.98, "vil": 2.90, "vil-p345": 2.88}.items():
         model = YOLO(model_yaml(f"yolov8n-{place}")).model.fuse(verbose=False)
-        assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
+        assert round(parameters(model) / 1e6, 2) == millions
 
 
 @pytest.mark.parametrize(("form", "size"), [("auto", 640), ("parallel", 128)])

@@ -11,6 +11,7 @@ from ultralytics.nn.modules import C2f, Conv
 from ultralytics.utils import callbacks
 
 import vil_lite.yolo
+from vil_lite.complexity import parameters
 from vil_lite.yolo import C2fViL, available, model_yaml, register, registration
 from vil_lite.yolo.models import stock_yaml
 
@@ -125,10 +126,10 @@ def test_the_head_is_that_of_the_family_when_every_row_is_ours(family, numbers, 
             row[2:] = "C2fViL", row[3][:1]
     path = tmp_path / f"{family}n-mine.yaml"
     path.write_text(yaml.safe_dump(model))
-    assert sum(p.numel() for p in parse(path)[-1].parameters()) == numbers
+    assert parameters(parse(path)[-1]) == numbers
     other = tmp_path / "any.yaml"  # a name that tells nothing
     other.write_text(yaml.safe_dump(model | {"legacy": family == "yolov8"}))
-    assert sum(p.numel() for p in parse(other)[-1].parameters()) == numbers
+    assert parameters(parse(other)[-1]) == numbers
 
 
 def test_register_refuses_what_it_cannot_serve():

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import api
 import glance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +39,15 @@ def test_each_class_of_the_core_names_its_place_in_the_paper_and_the_authors_lin
                 named = re.findall(r"(\w+\.py)#L\d+", said)
                 assert named and set(named) <= files, f"{name}.{node.name}: {named}"
                 assert re.search(r"\((Vision-LSTM|xLSTM), \w", said), f"{name}.{node.name}"
+
+
+def test_the_functions_of_the_api_page_are_typed():
+    for one in api.entries():
+        for node in ast.parse(api.file_of(one.source).read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and node.name == one.name:
+                arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+                untyped = [argument.arg for argument in arguments if argument.annotation is None]
+                assert node.returns and not untyped, f"{one.source}.{one.name}: {untyped}"
 
 
 def test_one_way_to_do_a_thing():

@@ -6,8 +6,10 @@ train = Photographs("photographs/train", augment(224))      # photographs/train/
 
 import os
 import sys
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -19,7 +21,7 @@ class BadImage(ValueError):
     """An image file that cannot be read; the message begins with its path."""
 
 
-def read(path):
+def read(path: str | Path) -> Image.Image:
     """An image file as 8-bit RGB: the right way up (EXIF), 16 bits scaled to 8.
 
     Raises BadImage that names the file when it is damaged, cut off, empty, no image, or when its numbers have no known
@@ -41,14 +43,14 @@ def read(path):
         raise BadImage(f"{path}: cannot be read ({reason})") from None
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     unknown = isinstance(
         error, (Image.UnidentifiedImageError, ModuleNotFoundError)
     )  # ultralytics asks for pi_heif then
     return "it is no image that Pillow knows" if unknown else str(error).strip()
 
 
-def is_image(path):
+def is_image(path: str | Path) -> bool:
     """True for the name of an image file; not for what systems hide beside it (._x.jpg)."""
     name = Path(path).name
     return not name.startswith(".") and name.lower().endswith(IMG_EXTENSIONS)
@@ -61,17 +63,20 @@ class Photographs(ImageFolder):
     stays.   Raises FileNotFoundError where there are no classes or a class has no images.
     """
 
-    def __init__(self, root, transform, skip_bad=False):
-        super().__init__(root, transform, loader=read, is_valid_file=is_image)
-        self.skip_bad, self._told = skip_bad, set()
+    samples: list[tuple[str, int]]
 
-    def find_classes(self, directory):
+    def __init__(self, root: str | Path, transform: Callable[..., Any], skip_bad: bool = False) -> None:
+        super().__init__(root, transform, loader=read, is_valid_file=is_image)
+        self.skip_bad = skip_bad
+        self._told: set[str] = set()
+
+    def find_classes(self, directory: str | Path) -> tuple[list[str], dict[str, int]]:
         names = sorted(e.name for e in os.scandir(directory) if e.is_dir() and not e.name.startswith("."))
         if not names:
             raise FileNotFoundError(f"{directory} has no folders: put the images of each class into one of its own")
         return names, {name: label for label, name in enumerate(names)}
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[Any, int]:
         for further in range(len(self)):
             try:
                 return super().__getitem__((index + further) % len(self))
@@ -83,34 +88,35 @@ class Photographs(ImageFolder):
                 self.tell(error)
         raise BadImage(f"{self.root}: not one image can be read")
 
-    def tell(self, error):
+    def tell(self, error: BadImage) -> None:
         if str(error) not in self._told:
             self._told.add(str(error))
             print(f"skipped: {error}", file=sys.stderr, flush=True)
 
-    def bad(self, most=None, threads=8):
+    def bad(self, most: int | None = None, threads: int = 8) -> list[tuple[int, BadImage]]:
         """[(index, BadImage)] of the files that cannot be read; `most`: try so many, evenly chosen, and all empty ones."""
         every = range(len(self))
         chosen = set(every if most is None else every[:: max(1, -(-len(self) // most))])
         chosen |= {index for index in every if os.path.getsize(self.samples[index][0]) == 0}
 
-        def failure(index):
+        def failure(index: int) -> tuple[int, BadImage] | None:
             try:
                 read(self.samples[index][0])
             except BadImage as error:
                 return index, error
+            return None
 
         with ThreadPoolExecutor(threads) as pool:
             return [found for found in pool.map(failure, sorted(chosen)) if found]
 
-    def leave_out(self, indices):
+    def leave_out(self, indices: Iterable[int]) -> None:
         """Forget these files: for test data, which must not count anything twice."""
         gone = set(indices)
         self.samples = [sample for index, sample in enumerate(self.samples) if index not in gone]
         self.imgs, self.targets = self.samples, [label for _, label in self.samples]
 
 
-def try_pictures(train, val, most=2000):
+def try_pictures(train: Photographs, val: Photographs, most: int = 2000) -> None:
     """Read all pictures of val and up to `most` of train before the first step, so that no bad one costs an epoch.
 
     With skip_bad, bad ones of val are left out; else BadImage lists them.
@@ -127,7 +133,7 @@ def try_pictures(train, val, most=2000):
     val.leave_out(index for index, _ in found[1][1])
 
 
-def images_in(places):
+def images_in(places: Iterable[str | Path]) -> list[Path]:
     """The files among `places`, and the images in the folders among them, in order; FileNotFoundError if there are none."""
     files = []
     for place in map(Path, places):

@@ -5,9 +5,11 @@ apart" otherwise.  The intervals cover what they promise (tests/test_statistics.
 do so for n differences at once (Bonferroni).  Needs SciPy, which scikit-learn and ultralytics bring along.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class Difference(NamedTuple):
@@ -25,7 +27,7 @@ class Difference(NamedTuple):
         """Does the interval leave out 0?"""
         return self.low > 0 or self.high < 0
 
-    def __str__(self):
+    def __str__(self) -> str:
         together = f", {self.comparisons} comparisons together" if self.comparisons > 1 else ""
         verdict = ("higher" if self.mean > 0 else "lower") if self.clear else "cannot be told apart"
         return (
@@ -34,7 +36,7 @@ class Difference(NamedTuple):
         )
 
 
-def paired(a, b, level: float = 0.95, comparisons: int = 1) -> Difference:
+def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, comparisons: int = 1) -> Difference:
     """By how much a is larger than b, seed by seed: the mean of a - b with its interval of Student's t.
 
     a, b: (n,) numbers of the same n >= 2 seeds, in the same order.   level: share of intervals that hold the true difference.
@@ -42,34 +44,33 @@ def paired(a, b, level: float = 0.95, comparisons: int = 1) -> Difference:
     Raises ValueError for lengths that differ, fewer than two pairs, numbers that are not finite, and impossible levels.
     (Student 1908; Bonferroni's correction.)
     """
-    a, b = (np.asarray(x, dtype=float) for x in (a, b))
-    if a.ndim != 1 or a.shape != b.shape or len(a) < 2:
-        raise ValueError(
-            f"a and b must be two lists of one length, at least 2 pairs; got shapes {a.shape} and {b.shape}"
-        )
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+    first, second = (np.asarray(x, dtype=float) for x in (a, b))
+    if first.ndim != 1 or first.shape != second.shape or len(first) < 2:
+        got = f"got shapes {first.shape} and {second.shape}"
+        raise ValueError(f"a and b must be two lists of one length, at least 2 pairs; {got}")
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ValueError("a and b must be finite: leave out no run, but find out why one gave NaN or infinity")
-    gaps = a - b
+    gaps = first - second
     mean, variance = float(gaps.mean()), float(gaps.var(ddof=1)) / len(gaps)
     half = half_width([(variance, len(gaps) - 1)], level, comparisons)
     return Difference(mean, mean - half, mean + half, len(gaps), level, comparisons)
 
 
-def pooled_variance(groups) -> tuple[float, int]:
+def pooled_variance(groups: Iterable[ArrayLike]) -> tuple[float, int]:
     """The variance between seeds that several models share, and its degrees of freedom.
 
     groups: one list of results for each model, each of at least one run.  Three seeds say little about the spread of one model
     (by chance they may agree); eighteen runs of six models say more, if all models vary alike.
     Raises ValueError when no group has two runs.
     """
-    groups = [np.asarray(group, dtype=float) for group in groups]
-    freedom = sum(len(group) - 1 for group in groups)
+    models = [np.asarray(group, dtype=float) for group in groups]
+    freedom = sum(len(runs) - 1 for runs in models)
     if freedom < 1:
         raise ValueError("groups must hold at least one model with two runs: one run says nothing about the spread")
-    return float(sum(((group - group.mean()) ** 2).sum() for group in groups) / freedom), freedom
+    return float(sum(((runs - runs.mean()) ** 2).sum() for runs in models) / freedom), freedom
 
 
-def half_width(errors, level: float = 0.95, comparisons: int = 1) -> float:
+def half_width(errors: Sequence[tuple[float, int]], level: float = 0.95, comparisons: int = 1) -> float:
     """Half the width of the interval of an estimate whose error is a sum of independent parts.
 
     errors: (variance of the part, its degrees of freedom) each; put together after Welch (1947) and Satterthwaite (1946).

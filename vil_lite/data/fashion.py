@@ -40,7 +40,7 @@ class FashionSplit(NamedTuple):
     test: Examples
 
 
-def load(folder=None) -> FashionSplit:
+def load(folder: str | Path | None = None) -> FashionSplit:
     """Return Fashion-MNIST, split as published.
 
     folder: where the four files lie, packed or unpacked; None looks for Debian's, then for those that torchvision downloaded,

@@ -28,7 +28,7 @@ CLASSES = (
 PLACES = ("anywhere", "centre", "border")
 
 
-def draw(count, seed=0, place="anywhere", noise=0.05) -> Examples:
+def draw(count: int, seed: int = 0, place: str = "anywhere", noise: float = 0.05) -> Examples:
     """Draw `count` scenes: images (count, 1, 32, 32) float32 in [0, 1], labels (count,) int64, classes in turn.
 
     place: where the middle of the pair stands: "anywhere" it fits, within 1 pixel of the "centre" of the image, or

@@ -1,10 +1,14 @@
 """One look for all figures: white cards, a palette safe for colour-blind readers, type that is legible at 390 px."""
 
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (jfly.uni-koeln.de/color), its yellow left out: it is too faint for lines on white.
 colors = SimpleNamespace(
@@ -54,7 +58,18 @@ def apply_style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def heatmap(matrix, ax=None, *, title=None, xlabel=None, ylabel=None, values=None, limits=None, signed=False, bar=True):
+def heatmap(
+    matrix: Any,
+    ax: Axes | None = None,
+    *,
+    title: str | None = None,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    values: bool | None = None,
+    limits: tuple[float, float] | None = None,
+    signed: bool = False,
+    bar: bool = True,
+) -> Axes:
     """Draw a matrix as coloured squares, with its numbers where they fit, and return the Axes.
 
     matrix: (rows, columns), array or tensor.       values: write the numbers; None does so up to 8 x 8.
@@ -81,7 +96,7 @@ def heatmap(matrix, ax=None, *, title=None, xlabel=None, ylabel=None, values=Non
     return ax
 
 
-def heatmaps(matrices, *, signed=False, shared=True, **options):
+def heatmaps(matrices: Mapping[str, Any], *, signed: bool = False, shared: bool = True, **options: Any) -> Figure:
     """Draw several matrices side by side under one colour scale (shared=True) and return the Figure.
 
     matrices: {title: matrix}.  options: as for `heatmap`.
@@ -95,7 +110,17 @@ def heatmaps(matrices, *, signed=False, shared=True, **options):
     return fig
 
 
-def curves(x, lines, *, xlabel, ylabel, ax=None, title=None, log="", marker=None):
+def curves(
+    x: Any,
+    lines: Mapping[str, Any],
+    *,
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+    title: str | None = None,
+    log: str = "",
+    marker: str | None = None,
+) -> Axes:
     """Draw labelled curves over one x axis and return the Axes.
 
     lines: {label: y values}.  log: "", "x", "y" or "xy".  Each line has its own dash pattern, so that colour is not all.

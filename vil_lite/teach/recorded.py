@@ -4,11 +4,12 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 _HERE = Path(__file__).resolve().parent
 
 
-def glue(name: str, value, display: bool = False) -> None:
+def glue(name: str, value: Any, display: bool = False) -> None:
     """Give `value` a name for the prose ({glue:text}`name`).  In a reader's notebook show both under the cell.
 
     display: in the book, too, show the value under the cell.

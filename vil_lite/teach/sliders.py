@@ -8,6 +8,8 @@ import json
 import math
 import os
 import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 from IPython.display import display
@@ -15,7 +17,9 @@ from IPython.display import display
 MOST_FRAMES = 60
 
 
-def explore(draw, *, alt, caption=None, **values) -> None:
+def explore(
+    draw: Callable[..., Any], *, alt: str | Callable[..., str], caption: str | None = None, **values: Sequence[Any]
+) -> None:
     """Show `draw(**one_value_each)` under a labelled slider for each parameter.
 
     draw: returns a matplotlib Figure.

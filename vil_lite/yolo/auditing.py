@@ -25,7 +25,7 @@ class Problem(NamedTuple):
     problem: str
 
 
-def audit(data):
+def audit(data: str | Path) -> list[Problem]:
     """Look through the images and labels of a data.yaml (path) and return the problems, a list of (place, problem).
 
     Images that cannot be read, are too small or too large, or stand in two splits; images without a label file and label

@@ -24,8 +24,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -56,7 +58,7 @@ STOCK = [name_of(family, scale, "").rstrip("-") for family, scales in FAMILIES.i
 KEEP = 0.01  # detections with a lower score are not kept for the bootstrap: they hardly move the area under the curve
 
 
-def yaml_of(name):
+def yaml_of(name: str) -> str:
     """The model YAML of a name: a plain YOLO, a ViL variant, a control of equal parameters, or a YAML file."""
     if str(name).endswith(".yaml") and Path(name).is_file():
         return str(Path(name).resolve())
@@ -71,8 +73,18 @@ def yaml_of(name):
 
 
 def compare(
-    models, data, folder, epochs, seeds=(0, 1, 2), imgsz=320, batch=16, threads=1, resamples=300, own=None, **settings
-):
+    models: Iterable[str],
+    data: str | Path,
+    folder: str | Path,
+    epochs: int,
+    seeds: Iterable[int] = (0, 1, 2),
+    imgsz: int = 320,
+    batch: int = 16,
+    threads: int = 1,
+    resamples: int = 300,
+    own: Mapping[str, Mapping[str, Any]] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
     """Train every model with every seed, as far as that is not done yet, and return the comparison (also in its JSON file).
 
     models: names (see `yaml_of`), the first is the one that others are compared with.   data: path of a data.yaml.
@@ -172,7 +184,7 @@ def _start(folder, name, seed, data, threads):
     print(f"mAP50-95 {run['metrics']['mAP50-95']:.3f}, {run['cost']['train_s']:.0f} s", flush=True)
 
 
-def run(folder, name, seed, data):
+def run(folder: str | Path, name: str, seed: int, data: str) -> None:
     """Train one model with one seed, or go on where that stopped, then validate and measure it.  Called in a fresh process."""
     folder = Path(folder)
     plan = {"data": data, **_plan_of(json.loads((folder / "plan.json").read_text()), name)}
@@ -333,7 +345,9 @@ def _curves(path):
     return {name.strip(): [float(row[name]) for row in last] for name in last[0]}
 
 
-def summarise(folder, models, seeds, data, resamples=300):
+def summarise(
+    folder: str | Path, models: Sequence[str], seeds: Sequence[int], data: str, resamples: int = 300
+) -> dict[str, Any]:
     """Put finished runs together, write folder/comparison.json and return its content."""
     folder, together = Path(folder), {}
     for name in models:

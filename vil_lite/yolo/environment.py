@@ -32,7 +32,7 @@ def cache_dir():
     )
 
 
-def offline():
+def offline() -> None:
     """Let ultralytics make no network attempt in this process and those it starts.
 
     No look-up whether the network is there, no usage statistics, no installation of packages, no download of fonts for

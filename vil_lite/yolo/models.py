@@ -15,6 +15,7 @@ version 1 looks back along the row; the difference is 0.2 % of the model.
 
 import hashlib
 import re
+from typing import Any
 
 import yaml
 from ultralytics.utils import ROOT
@@ -51,7 +52,7 @@ REPORTED = "yolov8l-vil-reported"
 REPLACED = {"C2f", "C2", "C3k2", "C2fCIB", "C2fPSA", "A2C2f", "RepNCSPELAN4"}
 
 
-def available(family=None):
+def available(family: str | None = None) -> list[str]:
     """The names that `model_yaml` knows, of one family or of all."""
     families = [family] if family else FAMILIES
     names = [name_of(f, scale, place) for f in families for place in PLACES for scale in FAMILIES[f]]
@@ -69,7 +70,7 @@ def tasks_of(family, scales=None):
     return [task for task in TASKS if any(_source(family, scale, task) for scale in scales or FAMILIES[family])]
 
 
-def model_yaml(name, *, task="detect", nc=None, **options):
+def model_yaml(name: str, *, task: str = "detect", nc: int | None = None, **options: Any) -> str:
     """Write the YAML of a ViL variant of a YOLO and return its path, for YOLO(path).
 
     name: as above, with or without ".yaml".   task: detect, segment, pose, obb or classify, where the family has it.

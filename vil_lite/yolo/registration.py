@@ -30,7 +30,7 @@ INSTALL = 'pip install "vil-lite[yolo] @ git+https://github.com/vision-lstm-step
 _BLOCKS = {}  # name in a YAML -> class
 
 
-def register(block):
+def register(block: type[nn.Module]) -> type[nn.Module]:
     """Make a C2f-like class known to ultralytics' model YAMLs by its name, and return it (so it can decorate a class).
 
     block: an nn.Module class called as block(channels_in, channels_out, repeats, *arguments of the YAML row after the first,

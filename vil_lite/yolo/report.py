@@ -6,8 +6,10 @@ report(YOLO("best.pt").predict("scenes/"), "report.html")
 
 import base64
 from collections import Counter
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -22,7 +24,7 @@ th:first-child, td:first-child { text-align: left; }
 """
 
 
-def report(results, path, title="Detections"):
+def report(results: Iterable[Any], path: str | Path, title: str = "Detections") -> Path:
     """Write ultralytics' Results, any iterable of them, to one HTML file: a table of counts, each image with its boxes.
 
     path: of the file to write; it appears whole or not at all.   title: heading, as plain text.

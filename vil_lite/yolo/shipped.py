@@ -19,7 +19,7 @@ OLD = {"design": "alternating_bidirectional"}
 WEIGHTS = Path(__file__).parent / "weights" / "airfield27.pth"
 
 
-def airfield_detector(weights=WEIGHTS):
+def airfield_detector(weights: str | Path = WEIGHTS) -> YOLO:
     """The detector as an ultralytics YOLO: predict, val, export, or train on from its weights.  Needs no network.
 
     weights: a file that `pack` wrote.  It is read with restricted loading, which runs no code from it.
@@ -45,7 +45,7 @@ def airfield_detector(weights=WEIGHTS):
     return detector
 
 
-def pack(checkpoint, weights, name, imgsz):
+def pack(checkpoint: str | Path, weights: str | Path, name: str, imgsz: int) -> None:
     """Write the weights of an ultralytics checkpoint to a file of half the size: matrices and kernels in half precision.
 
     checkpoint: path of a .pt file of one's own training.   weights: path to write.   name: what to call the model.

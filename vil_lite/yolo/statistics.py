@@ -5,6 +5,9 @@ tp (N, 10), whether each is right at IoU 0.50, 0.55, ... 0.95; image (N,), where
 target_cls (M,) and target_image (M,).
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from vil_lite.statistics import half_width, pooled_variance
@@ -12,7 +15,7 @@ from vil_lite.statistics import half_width, pooled_variance
 RECALLS = np.linspace(0, 1, 101)  # COCO's points of the precision-recall curve
 
 
-def average_precisions(run, weights=None):
+def average_precisions(run: Mapping[str, np.ndarray], weights: np.ndarray | None = None) -> np.ndarray:
     """AP of each class that occurs at each IoU: (classes, 10), as ultralytics computes it.
 
     run: a mapping as above.   weights: (images,) how often each image counts (None: once each).
@@ -42,7 +45,9 @@ def _area(recall, precision):
     return float(((heights[1:] + heights[:-1]) / 2 * np.diff(RECALLS)).sum())
 
 
-def resampled_maps(models, images, resamples=300, seed=0):
+def resampled_maps(
+    models: Mapping[str, Sequence[Mapping[str, np.ndarray]]], images: int, resamples: int = 300, seed: int = 0
+) -> dict[str, np.ndarray]:
     """mAP50-95 of every run on images drawn with replacement: {model: (runs, resamples)}; the same draws for all models.
 
     models: {name: [run, ...]}.   images: how many there are.
@@ -55,7 +60,15 @@ def resampled_maps(models, images, resamples=300, seed=0):
     }
 
 
-def paired_difference(first, second, first_runs, second_runs, spread=None, level=0.95, comparisons=1):
+def paired_difference(
+    first: np.ndarray,
+    second: np.ndarray,
+    first_runs: Sequence[float],
+    second_runs: Sequence[float],
+    spread: tuple[float, int] | None = None,
+    level: float = 0.95,
+    comparisons: int = 1,
+) -> dict[str, Any]:
     """How much larger the mean mAP of `second` is than that of `first`, with an interval for other images and other seeds.
 
     first, second: (runs, resamples) from `resampled_maps`; paired by images.   first_runs, second_runs: (runs,) mAP of each run

@@ -2,14 +2,14 @@
 
 import copy
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from ultralytics.nn import tasks
 
 
-def train_settings(batch=16, device=None, **changes):
+def train_settings(batch: int = 16, device: str | int | None = None, **changes: Any) -> dict[str, Any]:
     """Arguments for YOLO(...).train() that suit gates and small data; `changes` are added or take precedence.
 
     device: as for ultralytics, "cpu", 0, "0,1", ...; None is the GPU if there is one.  On a CPU the images are read by the
@@ -106,7 +106,7 @@ class Loaded(NamedTuple):
         return "\n".join(lines)
 
 
-def load_weights(model, source):
+def load_weights(model: Any, source: Any) -> Loaded:
     """Copy into `model` every weight of `source` that has the same name and shape, and return a report to print.
 
     model: a YOLO or its nn.Module.       source: a path to a .pt file, a YOLO, an nn.Module or a state dict.

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -31,17 +32,17 @@ STALE = 600  # seconds after which a temporary file belongs to nobody any more
 
 
 def build(
-    root,
-    train=400,
-    val=100,
-    image_size=320,
-    seed=0,
-    classes=None,
-    balance="uniform",
-    labels="detect",
-    metres_per_pixel=METRES,
-    workers=None,
-    progress=True,
+    root: str | Path,
+    train: int = 400,
+    val: int = 100,
+    image_size: int = 320,
+    seed: int = 0,
+    classes: Sequence[str] | None = None,
+    balance: str = "uniform",
+    labels: str = "detect",
+    metres_per_pixel: float | tuple[float, float] = METRES,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> Path:
     """Draw a detection data set and return the path of its data.yaml.
 
@@ -144,7 +145,7 @@ def make(root, wanted, split, index):
     write(image, png.getvalue())
 
 
-def label_lines(one: Scene, kind="detect") -> list:
+def label_lines(one: Scene, kind: str = "detect") -> list[str]:
     """Lines of a YOLO label file, six decimals, all numbers in 0..1."""
     size = one.image.shape[0]
     if kind == "detect":
@@ -156,7 +157,7 @@ def label_lines(one: Scene, kind="detect") -> list:
     return [" ".join([str(label), *(f"{x:.6f}" for x in row)]) for label, row in zip(one.labels, numbers, strict=True)]
 
 
-def boxes_of(root, split="train") -> list:
+def boxes_of(root: str | Path, split: str = "train") -> list[tuple[Path, np.ndarray]]:
     """Boxes of a set with "detect" labels: [(image path, (N, 5) array of class, centre x, centre y, width, height), …]."""
     found = []
     for image in sorted((Path(root) / "images" / split).glob("*.png")):

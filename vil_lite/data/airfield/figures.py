@@ -1,7 +1,9 @@
 """Looking at the data: scenes with their boxes, and all aircraft side by side."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,7 +27,9 @@ SHADES = {
 }
 
 
-def preview(root_or_scenes, n=8, columns=4, names=True):
+def preview(
+    root_or_scenes: str | Path | Scene | Sequence[Scene], n: int = 8, columns: int = 4, names: bool = True
+) -> Any:
     """matplotlib Figure of the first n scenes with the boxes of their aircraft.
 
     root_or_scenes: the folder (or data.yaml) of a set that `build` made, a Scene, or a list of them.  names: write each class.
@@ -91,7 +95,7 @@ def _from_root(root, n):
     return shown
 
 
-def silhouettes(width=330.0, classes=None):
+def silhouettes(width: float = 330.0, classes: Sequence[str] | None = None) -> Any:
     """matplotlib Figure of every aircraft from above, all to one scale, with a bar of 50 m.  width: metres of a row."""
     import matplotlib.pyplot as plt
 

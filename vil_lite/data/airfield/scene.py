@@ -1,5 +1,6 @@
 """One scene: ground, clutter, aircraft, light, camera; and the exact boxes, oriented boxes and masks of what is seen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import cos, pi, radians, sin, tan
@@ -61,7 +62,13 @@ class Scene:
 
 
 def scene(
-    seed=0, index=0, image_size=320, classes=None, balance="uniform", split="train", metres_per_pixel=METRES
+    seed: int = 0,
+    index: int = 0,
+    image_size: int = 320,
+    classes: Sequence[str] | None = None,
+    balance: str = "uniform",
+    split: str = "train",
+    metres_per_pixel: float | tuple[float, float] = METRES,
 ) -> Scene:
     """Draw scene number `index`; the same arguments give the same pixels on every machine.
 

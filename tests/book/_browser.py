@@ -1,9 +1,6 @@
 """What the tests in a real browser share: a page that reaches no other host, and what axe says about it."""
 
 import contextlib
-import functools
-import http.server
-import threading
 from pathlib import Path
 
 import execute
@@ -18,21 +15,6 @@ FLAGS = [
 ]
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = [path.relative_to(ROOT).with_suffix(".html").as_posix() for path in execute.notebooks()]
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@contextlib.contextmanager
-def served(folder):
-    """The address of a server that shows a folder."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
 
 
 @contextlib.contextmanager

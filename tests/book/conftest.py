@@ -25,7 +25,7 @@ def chromium():
 @pytest.fixture(scope="module")
 def site(book):
     """The address of a server that shows the built book."""
-    from _browser import served
+    from pdf import served
 
     with served(book) as address:
         yield address

@@ -10,11 +10,11 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
-import _browser
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from pdf import served
 
 from vil_lite import teach
 from vil_lite.teach.setup_cell import REPOSITORY, REVISION, setup_cell
@@ -224,7 +224,7 @@ def test_a_missing_network_and_a_missing_version_are_told_apart(bare):
     code = "import sys; sys.path = [p for p in sys.path if p]\n" + setup_cell(3).replace(
         'importlib.util.find_spec("vil_lite") is None', "True"
     )
-    with _browser.served(Path(python).parent) as address:
+    with served(Path(python).parent) as address:
         failed = run_bare(python, code, f"{address}/main.zip")
         assert failed.returncode == 1 and "There is no such version: cannot install" in failed.stderr
     failed = run_bare(python, code, f"{address}/main.zip")

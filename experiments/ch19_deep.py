@@ -1,6 +1,6 @@
 """LayerScale and the forget gate's biases in a deep, thin ViL: 24 blocks of width 32 on Fashion-MNIST, labels read.
 
-    python experiments/ch19_deep.py        some twenty minutes of one core; see _runs.py for --only, --seeds
+    python experiments/ch19_deep.py        some thirty minutes of one core; see _runs.py for --only, --seeds
 
 Version 2, patches of 7 pixels (16 tokens), 160 updates of 32 of the first 55,000 training images: the beginning of training
 alone.  Four settings: with and without LayerScale (1e-4 at first, the value of the paper's DeiT-III), and forget biases from 3
@@ -8,7 +8,7 @@ to 6 (the library's) or 0 (each step forgets half).  Each setting has the best o
 a seed of its own on training images held out; judged on the first 2,000 test images.
 
 parts   rate       five learning rates for each setting
-        judge      each setting, three seeds: share of test images recognised, and the loss of every ten updates
+        judge      each setting, eight seeds: share of test images recognised, and the loss of every ten updates
 Writes book/results/ch19_deep.json.
 """
 
@@ -108,5 +108,5 @@ def collect(runs, finish, parts):
 
 if __name__ == "__main__":
     keep_freed_memory()
-    runs = Runs("ch19_deep", __doc__, ("rate", "judge"), range(3))
+    runs = Runs("ch19_deep", __doc__, ("rate", "judge"), range(8))
     runs.record(partial(collect, runs))

@@ -9,7 +9,7 @@ and 5 nearest neighbours read them.  Judged on the first 2,000 test images.
 
 parts   choose     rate of pre-training, by the loss at its end, for each target; then the rate of fine-tuning, judged on training
                    images that nothing else sees.  Both with a seed of their own
-        pretrain   three seeds of each model; of ViL's seed 0 the weights, book/results/ch19_vil.npz
+        pretrain   five seeds of each model; of ViL's seed 0 the weights, book/results/ch19_vil.npz
         labels     fine-tuning, from pre-trained weights and from scratch
         frozen     logistic regression and nearest neighbours: pre-trained, untrained, and the pixels themselves
         target     ViL again, pre-trained with the other target at its own rate: fine-tuned, and frozen
@@ -388,6 +388,6 @@ if __name__ == "__main__":
         "ch19_self_supervision",
         __doc__,
         ("choose", "pretrain", "labels", "frozen", "target", "direction"),
-        range(3),
+        range(5),
     )
     runs.record(partial(collect, runs))

@@ -1,6 +1,6 @@
 """Fashion-MNIST without labels, then with few: a ViL and a ViT of equal size, pre-trained by masked prediction or not.
 
-    python experiments/ch19_self_supervision.py        some forty minutes of one core; see _runs.py for --only, --seeds
+    python experiments/ch19_self_supervision.py        an hour of one core; see _runs.py for --only, --seeds
 
 Patches of 7 pixels (16 tokens), four blocks, some 75,000 parameters.  Pre-training: 3,000 updates of 64 of the first 55,000
 training images, 60 % of the patches masked, labels unread.  Then 10, 50 or 250 labels for each class, which the seed draws:

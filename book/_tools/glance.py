@@ -25,6 +25,7 @@ def table(root: Path = ROOT) -> str:
     rows = [("exact", exact(root)), ("measured", recall(root)), ("measured", digits(root))]
     rows += [
         ("measured", pixels(root)),
+        ("measured", labels(root)),
         ("it loses", speed(root)),
         ("it loses", detector(root)),
         ("not tried", NOT_TRIED),
@@ -131,6 +132,23 @@ def pixels(root: Path) -> str:
         f"A class for every pixel of drawn airfields, models of one size: mean IoU {found} ({seeds} seeds). "
         f"At {most} pixels a training step of ViL takes {step['ViL'] / step['U-Net']:.1f} times as long as the U-Net's, "
         f"the ViT's {step['ViT'] / step['U-Net']:.0f} times."
+    )
+
+
+def labels(root: Path) -> str:
+    figures, seeds = run(root, "ch19_self_supervision")
+    most = max(figures["plan"]["fine"], key=int)
+
+    def mean(model, start):
+        return statistics.mean(figures["labels"][model][start][most])
+
+    line = statistics.mean(seed[most]["linear"] for seed in figures["frozen"]["pixels as they are"])
+    found = ", ".join(
+        f"{model} from {mean(model, 'scratch'):.0f} to {mean(model, 'pre-trained'):.0f} %" for model in ("ViL", "ViT")
+    )
+    return (
+        f"{most} labels for each class of Fashion-MNIST, after pre-training without labels: {found}; "
+        f"logistic regression on the pixels {line:.0f} % ({seeds} seeds)."
     )
 
 

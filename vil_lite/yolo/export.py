@@ -11,12 +11,13 @@ from torch.onnx import symbolic_helper
 from ultralytics.utils import callbacks
 
 from vil_lite.block import MLSTMCell
-from vil_lite.yolo.block import C2fViL
 
 try:
     from torch.onnx._internal.torchscript_exporter import symbolic_opset13
 except ModuleNotFoundError:  # torch before 2.9
     from torch.onnx import symbolic_opset13
+
+OPSET = 13  # the first with `unflatten`; a rule serves all later ones
 
 
 def tell_exporter():
@@ -28,12 +29,13 @@ def tell_exporter():
 def prepare(exporter):
     """Before a graph for any size: trace at a size whose graph serves all of them, with our `unflatten` for the graph alone.
 
+    What is made of an ONNX file afterwards finds the image that was asked for: TensorRT admits sides up to twice its own.
     Raises ValueError for cells of the recurrent form: their graph is a list of the traced image's tokens.
     """
-    if exporter.args.dynamic and any(isinstance(m, C2fViL) for m in exporter.model.modules()):
+    if exporter.args.dynamic and any(isinstance(m, MLSTMCell) for m in exporter.model.modules()):
         height, width = any_size(exporter.model)
-        exporter.im = torch.zeros(*exporter.im.shape[:2], height, width).to(exporter.im)
-        exporter.export_onnx = _with_our_unflatten(exporter.export_onnx)
+        asked, exporter.im = exporter.im, torch.zeros(*exporter.im.shape[:2], height, width).to(exporter.im)
+        exporter.export_onnx = _with_our_unflatten(exporter.export_onnx, exporter, asked)
 
 
 def any_size(network):
@@ -53,20 +55,21 @@ def any_size(network):
     rows = max(cell.chunk_size for cell in cells) + 1
     while any(rows % n == 0 for n in range(2, rows)):
         rows += 1
-    stride = int(max(network.stride))
+    stride = max(32, int(max(network.stride)))  # a classifier's is noted as 1
     return rows * stride, stride
 
 
-def _with_our_unflatten(export_onnx):
-    """Whatever becomes of the export, torch's own `unflatten` is back afterwards."""
+def _with_our_unflatten(export_onnx, exporter, asked):
+    """Whatever becomes of the export, torch's own `unflatten` and the image that was asked for are back afterwards."""
 
     @wraps(export_onnx)
     def export(*arguments, **settings):
-        torch.onnx.register_custom_op_symbolic("aten::unflatten", _unflattened, 18)
+        torch.onnx.register_custom_op_symbolic("aten::unflatten", _unflattened, OPSET)
         try:
             return export_onnx(*arguments, **settings)
         finally:
-            torch.onnx.unregister_custom_op_symbolic("aten::unflatten", 18)
+            torch.onnx.unregister_custom_op_symbolic("aten::unflatten", OPSET)
+            exporter.im = asked
 
     return export
 

@@ -38,14 +38,15 @@ def survives_float16(network, image_size=256):
     """Whether a network computes in torch's mixed precision what it computes in float32, on its device: amp=True's self-test.
 
     network: the nn.Module of a YOLO, which stays as it is.   image_size: height and width of the images of noise, in pixels.
-    True when all outputs and the gradient of their means are finite, and each output is off by less than a tenth of its length
+    True when all predictions and the gradient of their means are finite, and each is off by less than a tenth of its length
     (its numbers taken as one vector).
     """
     network = copy.deepcopy(network).eval()
     for part in network.modules():  # as in training: what it has seen so far, nothing perhaps, would shrink all signals
         part.train(isinstance(part, nn.BatchNorm2d))
     device = next(network.parameters()).device
-    images = torch.rand(2, 3, image_size, image_size, generator=torch.Generator().manual_seed(0))
+    channels = network.yaml.get("channels", 3)  # of the data
+    images = torch.rand(2, channels, image_size, image_size, generator=torch.Generator().manual_seed(0))
     images = images.to(device).requires_grad_()
     wanted = _numbers(network(images))
     with torch.autocast(device.type, torch.float16):
@@ -56,9 +57,12 @@ def survives_float16(network, image_size=256):
 
 
 def _numbers(output):
-    """All tensors of floating-point numbers in what a network returns: its predictions, as they are decoded and before."""
+    """All tensors of floating-point numbers in a network's predictions, as they are decoded and before.
+
+    The maps that its head reads are returned beside them and are none: in a deep new network they carry more of the rounding.
+    """
     if isinstance(output, dict):
-        output = list(output.values())
+        output = [part for name, part in output.items() if name != "feats"]
     if isinstance(output, (list, tuple)):
         return [x for part in output for x in _numbers(part)]
     return [output] if torch.is_tensor(output) and output.is_floating_point() else []

@@ -2,18 +2,20 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import ch17_exports
 import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
 from ultralytics import YOLO
 
 import vil_lite.yolo
-from vil_lite.block import MLSTMCell
+from vil_lite.block import MLSTMCell, ViLBlock
 from vil_lite.mlstm_fast import chunk_length
-from vil_lite.yolo.export import any_size
+from vil_lite.yolo.export import any_size, prepare
 
 try:
     from torch.onnx._internal.torchscript_exporter import registration
@@ -71,6 +73,56 @@ def test_a_dynamic_graph_of_other_options_serves_any_size_too(options, tmp_path)
     file = YOLO(weights).export(format="onnx", dynamic=True)
     for height, width in ((64, 96), (320, 320), (224, 352)):
         agree(file, weights, 1, height, width)
+
+
+def test_a_dynamic_graph_of_an_older_opset_serves_any_size_too(weights, tmp_path):
+    """Some runtimes ask for less than the 18 that ultralytics takes by itself."""
+    older = tmp_path / "older.pt"
+    older.write_bytes(weights.read_bytes())
+    file = YOLO(older).export(format="onnx", dynamic=True, opset=17)
+    for height, width in ((64, 96), (320, 320)):
+        agree(file, older, 1, height, width)
+
+
+class RowsViL(nn.Module):
+    """A reader's own block with a cell in it that is no C2fViL."""
+
+    def __init__(self, channels_in, channels_out, repeats=1):
+        super().__init__()
+        self.enter = nn.Conv2d(channels_in, channels_out, 1)
+        self.scan = ViLBlock(channels_out, direction=["row"], version=2)
+
+    def forward(self, x):
+        x = self.enter(x)
+        return self.scan(x.flatten(2).transpose(1, 2), x.shape[2:]).transpose(1, 2).reshape(x.shape)
+
+
+def test_a_dynamic_graph_of_a_block_of_ones_own_serves_any_size_too(tmp_path):
+    vil_lite.yolo.register(RowsViL)
+    path = with_options("{}", tmp_path)
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("C2fViL", "RowsViL").replace(", {}]", "]"), encoding="utf-8"
+    )
+    weights = tmp_path / "own.pt"
+    save_moved(path, weights)
+    file = YOLO(weights).export(format="onnx", dynamic=True)
+    for height, width in ((64, 96), (320, 320)):
+        agree(file, weights, 1, height, width)
+
+
+def test_what_follows_the_onnx_file_sees_the_size_that_was_asked_for(weights):
+    """A dynamic TensorRT engine admits sides up to twice those of `exporter.im`: of the traced strip, 64 pixels."""
+    asked, seen = torch.zeros(1, 3, 640, 640), []
+    exporter = SimpleNamespace(args=SimpleNamespace(dynamic=True), model=YOLO(weights).model, im=asked)
+    exporter.export_onnx = lambda: seen.append(tuple(exporter.im.shape))
+    prepare(exporter)
+    exporter.export_onnx()
+    assert seen == [(1, 3, 2144, 32)] and exporter.im is asked
+
+
+def test_a_classifier_is_traced_at_whole_strides_too():
+    """ultralytics notes stride 1 for a classifier, of which 67 x 1 pixels would be three tokens."""
+    assert any_size(YOLO(vil_lite.yolo.model_yaml("yolov8n-vil", task="classify")).model) == (67 * 32, 32)
 
 
 def test_a_dynamic_graph_of_the_recurrent_form_is_refused(tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 from ultralytics import YOLO
 from ultralytics.engine import trainer
 from ultralytics.nn.modules import C2f
+from ultralytics.nn.tasks import DetectionModel
 
 from vil_lite.block import ViLLayer
 from vil_lite.yolo import C2fViL, load_weights, model_yaml, registration, train_settings
@@ -125,7 +126,13 @@ def test_options_that_people_set_first(option, toy_data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "task"),
-    [("yolov8n-vil", "detect"), ("yolo11n-vil", "segment"), ("yolo26n-p6-vil", "detect"), ("yolov8n-vil", "classify")],
+    [
+        ("yolov8n-vil", "detect"),
+        ("yolov9t-vil", "detect"),
+        ("yolo11n-vil", "segment"),
+        ("yolo26n-p6-vil", "detect"),
+        ("yolov8n-vil", "classify"),
+    ],
 )
 def test_before_mixed_precision_the_model_itself_is_tried(name, task):
     """It passes as it is; with one activation that float16 cannot hold (above 65,504) it does not.  Nothing of it changes."""
@@ -139,6 +146,11 @@ def test_before_mixed_precision_the_model_itself_is_tried(name, task):
     with torch.no_grad():
         block.m[0].layer.proj_up.weight.mul_(1e6)
     assert not survives_float16(network, image_size=192)
+
+
+def test_images_of_the_self_test_have_the_channels_of_the_data():
+    """Data of grey images, `channels: 1`, get a model that takes no others."""
+    assert survives_float16(DetectionModel(str(model_yaml("yolov8n-vil")), ch=1, verbose=False), image_size=192)
 
 
 def test_amp_asks_our_self_test_for_our_models_alone(monkeypatch):

@@ -1,6 +1,6 @@
 """LayerScale and the forget gate's biases in a deep, thin ViL: 24 blocks of width 32 on Fashion-MNIST, labels read.
 
-    python experiments/ch19_deep.py        some thirty minutes of one core; see _runs.py for --only, --seeds
+    python experiments/ch19_deep.py        some twenty minutes of one core; see _runs.py for --only, --seeds
 
 Version 2, patches of 7 pixels (16 tokens), 160 updates of 32 of the first 55,000 training images: the beginning of training
 alone.  Four settings: with and without LayerScale (1e-4 at first, the value of the paper's DeiT-III), and forget biases from 3

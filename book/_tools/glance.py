@@ -144,11 +144,11 @@ def labels(root: Path) -> str:
 
     line = statistics.mean(seed[most]["linear"] for seed in figures["frozen"]["pixels as they are"])
     found = ", ".join(
-        f"{model} from {mean(model, 'scratch'):.0f} to {mean(model, 'pre-trained'):.0f} %" for model in ("ViL", "ViT")
+        f"{model} from {mean(model, 'scratch'):.1f} to {mean(model, 'pre-trained'):.1f} %" for model in ("ViL", "ViT")
     )
     return (
         f"{most} labels for each class of Fashion-MNIST, after pre-training without labels: {found}; "
-        f"logistic regression on the pixels {line:.0f} % ({seeds} seeds)."
+        f"logistic regression on the pixels {line:.1f} % ({seeds} seeds)."
     )
 
 

@@ -9,19 +9,95 @@ addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// What scrolls must be reachable with the keyboard: the theme sees to code, MathJax to equations, this to tables and drawings.
+// What scrolls must be reachable with the keyboard, and nothing else: MathJax makes a stop of every equation (two hundred on some
+// pages), the theme sees to code as the page was loaded.  What was folded has a width only once it is open.
 (() => {
-  const wide = ".pst-scrollable-table-container, .vl-drawing > div";
+  const kinds = { "article mjx-container": "Equation", ".pst-scrollable-table-container": "Table", ".vl-drawing > div": "Drawing" };
   const update = () => {
-    for (const box of document.querySelectorAll(wide)) {
-      const scrolls = box.scrollWidth > box.clientWidth + 1;
-      if (scrolls) box.tabIndex = 0;
-      else box.removeAttribute("tabindex");
+    for (const [selector, name] of Object.entries(kinds)) {
+      for (const box of document.querySelectorAll(selector)) {
+        const scrolls = box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+        box.tabIndex = scrolls ? 0 : -1;
+        if (scrolls) {
+          box.setAttribute("role", "group");
+          box.setAttribute("aria-label", `${name}, scrolls sideways`);
+        } else if (box.role === "group") {
+          box.removeAttribute("role");
+          box.removeAttribute("aria-label");
+        }
+      }
     }
+    for (const pre of document.querySelectorAll("article details pre")) pre.tabIndex = pre.scrollWidth > pre.clientWidth + 1 ? 0 : -1;
   };
-  addEventListener("load", update);
+  addEventListener("load", () => { update(); window.MathJax?.startup?.promise?.then(update); });
   addEventListener("resize", update);
+  addEventListener("toggle", update, true);
 })();
+
+// The theme's buttons and what they open say their names and states, and the focus that the theme drops comes back to them.
+addEventListener("DOMContentLoaded", () => {
+  const wide = matchMedia("(min-width: 992px)"), root = document.documentElement;
+  for (const [side, name] of [["primary", "Contents of the book"], ["secondary", "Contents of this page"]]) {
+    const button = document.querySelector(`.${side}-toggle`), sidebar = document.getElementById(`pst-${side}-sidebar`);
+    const drawer = document.getElementById(`pst-${side}-sidebar-modal`);
+    if (!button || !sidebar || !drawer) continue;
+    button.title = name;
+    button.ariaLabel = drawer.ariaLabel = name;
+    const close = document.createElement("button");
+    Object.assign(close, { type: "button", className: "btn vl-close", textContent: "Close", onclick: () => drawer.close() });
+    sidebar.prepend(close);
+    const beside = () => side === "primary" && wide.matches;  // the sidebar beside the page, or the drawer over it
+    const say = () => { button.ariaExpanded = beside() ? !sidebar.classList.contains("pst-sidebar-hidden") : drawer.open; };
+    const watch = new MutationObserver(say);
+    watch.observe(sidebar, { attributeFilter: ["class"] });
+    watch.observe(drawer, { attributeFilter: ["open"] });
+    wide.addEventListener("change", say);
+    say();
+  }
+  document.getElementById("pst-search-dialog")?.setAttribute("aria-label", "Search");
+  const mode = () => {
+    for (const button of document.querySelectorAll(".theme-switch-button")) button.ariaLabel = `Colour mode: ${root.dataset.mode}`;
+  };
+  new MutationObserver(mode).observe(root, { attributeFilter: ["data-mode"] });
+  mode();
+
+  let opener = null;
+  addEventListener("click", event => {
+    const button = event.target.closest(".theme-switch-button, .search-button__button, .primary-toggle, .secondary-toggle");
+    if (!button || event.detail) return; // by mouse: its tooltip would stay
+    opener = button;
+    setTimeout(() => { if (document.activeElement === document.body) button.focus(); });
+  }, true);
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("close", () => {
+      if (document.activeElement === document.body || dialog.contains(document.activeElement)) opener?.focus();
+      opener = null;
+    });
+  }
+});
+
+// For a screen reader: folded code is called what one reads there, a slider is told with its picture, a search with its outcome.
+addEventListener("DOMContentLoaded", () => {
+  for (const fold of document.querySelectorAll("details.hide > summary")) fold.removeAttribute("aria-label");
+  for (const figure of document.querySelectorAll(".vl-explore")) {
+    const picture = figure.querySelector("img");
+    picture.id ||= `${figure.id}-picture`;
+    for (const slider of figure.querySelectorAll("input")) slider.setAttribute("aria-describedby", picture.id);
+  }
+  const found = document.getElementById("search-results");
+  if (found) {
+    const status = () => found.querySelector(".search-summary")?.setAttribute("role", "status");
+    new MutationObserver(status).observe(found, { childList: true });
+    status();
+  }
+});
+
+// What gets the focus comes out from under the bar at the top, which the browser takes for a part of the page.
+addEventListener("focusin", event => requestAnimationFrame(() => {
+  const bar = document.querySelector(".bd-header-article")?.getBoundingClientRect(), box = event.target.getBoundingClientRect();
+  if (bar && event.target.matches("article :focus-visible") && box.bottom > 0 && box.top < bar.bottom && box.height < innerHeight / 2)
+    scrollBy(0, box.top - bar.bottom - 8);
+}));
 
 // Lines that are wrapped, on a narrow screen all and on a wide one those of outputs and of code that is no cell's, hang under
 // their beginning: each becomes a block.
@@ -39,9 +115,10 @@ addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// Previous and next page with the arrow keys, where no control is being used.
+// Previous and next page with the arrow keys, where no control is being used and nothing is open over the page.
 addEventListener("keydown", event => {
   if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey || event.target !== document.body) return;
+  if (document.querySelector("dialog[open]")) return;
   const way = { ArrowLeft: ".left-prev", ArrowRight: ".right-next" }[event.key];
   document.querySelector(`.prev-next-area a${way}`)?.click();
 });

@@ -16,12 +16,13 @@ addEventListener("DOMContentLoaded", () => {
   const update = () => {
     for (const [selector, name] of Object.entries(kinds)) {
       for (const box of document.querySelectorAll(selector)) {
-        const scrolls = box.scrollWidth > box.clientWidth + 1 && /auto|scroll/.test(getComputedStyle(box).overflowX);
+        const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible";
+        box.classList.toggle("vl-scrolls", scrolls);
         box.tabIndex = scrolls ? 0 : -1;
         if (scrolls) {
           box.setAttribute("role", "group");
           box.setAttribute("aria-label", `${name}, scrolls sideways`);
-        } else if (box.role === "group") {
+        } else if (box.getAttribute("role") === "group") {
           box.removeAttribute("role");
           box.removeAttribute("aria-label");
         }
@@ -29,7 +30,14 @@ addEventListener("DOMContentLoaded", () => {
     }
     for (const pre of document.querySelectorAll("article details pre")) pre.tabIndex = pre.scrollWidth > pre.clientWidth + 1 ? 0 : -1;
   };
-  addEventListener("load", () => { update(); window.MathJax?.startup?.promise?.then(update); });
+  addEventListener("load", async () => {
+    update();
+    await window.MathJax?.startup?.promise;
+    update(); // sets the equations, whose letters are fetched only now
+    await document.fonts.ready;
+    update();
+  });
+  document.fonts.addEventListener("loadingdone", update);
   addEventListener("resize", update);
   addEventListener("toggle", update, true);
 })();
@@ -41,13 +49,13 @@ addEventListener("DOMContentLoaded", () => {
     const button = document.querySelector(`.${side}-toggle`), sidebar = document.getElementById(`pst-${side}-sidebar`);
     const drawer = document.getElementById(`pst-${side}-sidebar-modal`);
     if (!button || !sidebar || !drawer) continue;
-    button.title = name;
-    button.ariaLabel = drawer.ariaLabel = name;
+    for (const box of [button, drawer]) box.setAttribute("aria-label", name);
+    button.setAttribute(button.hasAttribute("data-bs-original-title") ? "data-bs-original-title" : "title", name);
     const close = document.createElement("button");
     Object.assign(close, { type: "button", className: "btn vl-close", textContent: "Close", onclick: () => drawer.close() });
     sidebar.prepend(close);
     const beside = () => side === "primary" && wide.matches;  // the sidebar beside the page, or the drawer over it
-    const say = () => { button.ariaExpanded = beside() ? !sidebar.classList.contains("pst-sidebar-hidden") : drawer.open; };
+    const say = () => button.setAttribute("aria-expanded", beside() ? !sidebar.classList.contains("pst-sidebar-hidden") : drawer.open);
     const watch = new MutationObserver(say);
     watch.observe(sidebar, { attributeFilter: ["class"] });
     watch.observe(drawer, { attributeFilter: ["open"] });
@@ -56,7 +64,8 @@ addEventListener("DOMContentLoaded", () => {
   }
   document.getElementById("pst-search-dialog")?.setAttribute("aria-label", "Search");
   const mode = () => {
-    for (const button of document.querySelectorAll(".theme-switch-button")) button.ariaLabel = `Colour mode: ${root.dataset.mode}`;
+    for (const button of document.querySelectorAll(".theme-switch-button"))
+      button.setAttribute("aria-label", `Colour mode: ${root.dataset.mode}`);
   };
   new MutationObserver(mode).observe(root, { attributeFilter: ["data-mode"] });
   mode();
@@ -74,6 +83,9 @@ addEventListener("DOMContentLoaded", () => {
       opener = null;
     });
   }
+  addEventListener("keydown", event => { // the theme and Sphinx leave Escape to nobody where Tab has gone round the dialog's end
+    if (event.key === "Escape" && document.activeElement === document.body) document.querySelector("dialog[open]")?.close();
+  });
 });
 
 // For a screen reader: folded code is called what one reads there, a slider is told with its picture, a search with its outcome.

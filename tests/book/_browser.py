@@ -42,9 +42,9 @@ def reader(chromium, site, width=1280, mode="light"):
 
 
 def visit(tab, address):
-    """Open a page and wait until its equations are set."""
+    """Open a page and wait until its equations are set, with their letters."""
     tab.goto(address, wait_until="load")
-    tab.evaluate("window.MathJax?.startup?.promise")
+    tab.evaluate("window.MathJax?.startup?.promise.then(() => document.fonts.ready)")
 
 
 def pages(book) -> list[str]:

@@ -67,6 +67,16 @@ def test_sliders_move_and_solutions_and_hints_open_by_keyboard(chromium, site, n
         assert wrong == []
 
 
+def test_code_is_as_large_on_a_tablet_as_on_a_laptop(chromium, site):
+    sizes = set()
+    for width in (768, 1280):
+        with reader(chromium, site, width) as (tab, _):
+            visit(tab, f"{site}/{CHAPTERS[0]}")
+            sizes.add(tab.evaluate("getComputedStyle(document.querySelector('.cell_input pre')).fontSize"))
+            assert cut(tab) == []
+    assert len(sizes) == 1
+
+
 @pytest.mark.parametrize("part", ["part1_memory", "part2_vision", "part3_detection"])
 def test_a_part_on_one_page_is_both_sides_of_one_sheet(chromium, site, part):
     with reader(chromium, site) as (tab, _):

@@ -156,12 +156,11 @@ def test_images_of_the_self_test_have_the_channels_of_the_data():
 def test_amp_asks_our_self_test_for_our_models_alone(monkeypatch):
     """On a GPU ultralytics' own would download a model; a tensor without a device's memory stands for one there."""
     plain, ours = (YOLO(name).model for name in ("yolov8n.yaml", model_yaml("yolov8n-vil")))
-    assert not trainer.check_amp(ours)  # on a CPU ultralytics has no mixed precision
-    asked = []
-    monkeypatch.setattr(registration, "survives_float16", lambda model: asked.append(model) or True)
-    assert trainer.check_amp(ours.to("meta")) and asked == [ours]
-    trainer.check_amp(plain)
-    assert asked == [ours]
+    assert not trainer.check_amp(ours)  # registered, and on a CPU ultralytics has no mixed precision
+    check_amp = registration._with_our_test(lambda model: "ultralytics")
+    monkeypatch.setattr(registration, "survives_float16", lambda model: "ours")
+    assert [check_amp(model) for model in (plain, ours)] == ["ultralytics", "ultralytics"]
+    assert [check_amp(model.to("meta")) for model in (plain, ours)] == ["ultralytics", "ours"]
 
 
 @pytest.mark.parametrize(("major", "amp"), [(7, False), (9, "bf16")])
@@ -224,10 +223,7 @@ def test_load_weights_says_what_it_did_and_training_starts_from_it(toy_data, tmp
 def test_load_weights_reads_files_and_refuses_strangers(trained, toy_data, tmp_path):
     report = load_weights(YOLO(model_yaml("yolov8n-vil", nc=2)), trained / "weights/best.pt")
     assert report.missing == [] and report.fraction == 1.0
-    for wrong, said in (
-        (tmp_path / "nix.pt", "is not there"),
-        (toy_data, "is not a checkpoint of a YOLO"),
-    ):
+    for wrong, said in ((tmp_path / "nix.pt", "is not there"), (toy_data, "is not a checkpoint of a YOLO")):
         with pytest.raises(
             ValueError, match=f"source: '.*{wrong.name}' {said} .*name a .pt file that ultralytics wrote"
         ):

@@ -13,7 +13,6 @@ import argparse
 import difflib
 import hashlib
 import re
-import sys
 from functools import cache
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from library import setup_cell
 from library import write as write_file
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
 FOLDED = {"setup": "hide-input", "draws": "hide-input", "exercise": "remove-output"}
 METADATA = {

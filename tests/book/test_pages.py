@@ -42,7 +42,7 @@ class Book:
         self.root = root
         config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
         config["sphinx"]["local_extensions"] = dict.fromkeys(
-            config["sphinx"]["local_extensions"], str(ROOT / "book" / "_ext")
+            config["sphinx"]["local_extensions"], str(ROOT / "book" / "_tools")
         )
         self.write("_config.yml", yaml.safe_dump(config))
         self.write("_toc.yml", "format: jb-book\nroot: book/index\nchapters:\n  - file: book/chapter\n")
@@ -223,8 +223,8 @@ def test_the_check_reads_style_sheets_and_refuses_an_empty_folder(tmp_path):
 def test_the_tools_import_no_torch():
     """Each small build above starts them twice, and so does everybody who writes a page."""
     code = "import sys, build, lint_notebooks, student, vil_book, vil_finding; sys.exit('torch' in sys.modules)"
-    path = os.pathsep.join(str(ROOT / "book" / name) for name in ("_tools", "_ext"))
-    assert subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}).returncode == 0
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "book" / "_tools")}
+    assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
 
 
 # ---------------------------------------------------------------- the book itself

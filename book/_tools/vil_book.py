@@ -19,21 +19,18 @@ import importlib.util
 import json
 import re
 import shutil
-import sys
 from itertools import groupby
 from pathlib import Path
 
+import glance
 from docutils import nodes
 from docutils.parsers.rst import directives
+from execute import cache_folder
 from sphinx.application import Sphinx
 from sphinx.search.en import SearchEnglish
 from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import glance  # noqa: E402
-from execute import cache_folder  # noqa: E402
 
 MATHJAX = ("tex-chtml.js", "output/chtml", "input/tex/extensions", "a11y", "sre")
 

@@ -3,16 +3,11 @@
 The numbers are those of book/_tools/plain.py, so that a page and its notebook cannot differ.
 """
 
-import sys
 from pathlib import Path
 
 from docutils import nodes
+from nb import chapter_number
 from sphinx.application import Sphinx
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-from nb import chapter_number  # noqa: E402
 
 
 def chapter_of(env, docname: str):

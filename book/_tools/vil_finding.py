@@ -8,22 +8,17 @@
 """
 
 import re
-import sys
 from pathlib import Path
 from urllib.parse import urlencode
 
+import api
+import symbols
 from docutils import nodes
+from nb import ROOT, chapter_number
 from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import api  # noqa: E402
-import symbols  # noqa: E402
-from nb import chapter_number  # noqa: E402
-from vil_numbers import chapter_of  # noqa: E402
+from vil_numbers import chapter_of
 
 GLOSSARY = "book/appendix/notation"
 #: Words of daily life, too: linked where the words around them show which sense is meant.

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def train(model, images, labels, batches, updates, lr, one_cycle=True, **adamw):
-    """Train a classifier with AdamW and clipped gradients for `updates` batches; returns the model.
+    """Train a classifier with AdamW and clipped gradients for `updates` batches; returns (loss, norm of the gradient) of each.
 
     batches: iterator of indices into images and labels, one tensor a batch (`shuffled`).    lr: the largest learning rate,
     of one cycle or constant.    adamw: options of the optimiser.
@@ -24,15 +24,17 @@ def minimise(model, loss, updates, lr, one_cycle=True, **adamw):
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, **{"weight_decay": 0.05, **adamw})
     if one_cycle:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=updates, pct_start=0.2)
+    history = []
     for _ in range(updates):
         value = loss()
         optimiser.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         if one_cycle:
             schedule.step()
-    return model
+        history.append((value.item(), norm.item()))
+    return history
 
 
 def shuffled(count, seed, size=64):

@@ -84,7 +84,8 @@ def fitted(build, examples, updates, rate, seed):
     """Build a model and train it: one seed for its weights and for the order of the images."""
     torch.manual_seed(seed)
     model = build()
-    return train(model, *examples, shuffled(len(examples[0]), seed), updates, rate, fused=True)
+    train(model, *examples, shuffled(len(examples[0]), seed), updates, rate, fused=True)
+    return model
 
 
 def judged(build, data, updates, rate, seed):

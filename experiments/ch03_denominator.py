@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from _record import kept, record
-from ch03_recall import accuracy, train
+from ch03_recall import accuracy, trained
 from torch import nn
 from torch.nn.functional import logsigmoid
 
@@ -56,7 +56,7 @@ class MatrixReader(nn.Module):
 
 def with_eight_pairs(denominator, seed):
     """Share of right answers with 8 pairs."""
-    return round(accuracy(train(lambda: MatrixReader(DENOMINATORS[denominator]), seed), 8), 5)
+    return round(accuracy(trained(lambda: MatrixReader(DENOMINATORS[denominator]), seed), 8), 5)
 
 
 def main():

@@ -42,7 +42,7 @@ class MatrixReader(nn.Module):
         return self.head(mlstm_parallel(q, k, v, i, f)[0][:, 0])
 
 
-def train(make, seed):
+def trained(make, seed):
     torch.manual_seed(seed)
     pairs = torch.randint(1, 9, (1000,), generator=torch.Generator().manual_seed(seed)).tolist()
     return tasks.train(make(), lambda: tasks.recall(64, pairs.pop()), tasks.answer_error, steps=1000, lr=0.03)
@@ -81,12 +81,12 @@ MAKERS = {
 
 def main():
     torch.set_num_threads(1)
-    models = {name: [train(make, seed) for seed in SEEDS] for name, make in MAKERS.items()}
+    models = {name: [trained(make, seed) for seed in SEEDS] for name, make in MAKERS.items()}
     seen = {name: [products(m) for m in models[name]] for name in ("matrix", "bias")}
     order = sorted(seen["bias"], key=overlap)
     figures = {"pairs": COUNTS}
-    for name, trained in models.items():
-        figures[f"accuracy_{name}"] = [[round(accuracy(m, n), 5) for n in COUNTS] for m in trained]
+    for name, of_name in models.items():
+        figures[f"accuracy_{name}"] = [[round(accuracy(m, n), 5) for n in COUNTS] for m in of_name]
     for name, tables in seen.items():
         figures[f"overlap_{name}"] = [round(overlap(x), 3) for x in tables]
     for name, x in (("least", order[0]), ("most", order[-1])):

@@ -13,13 +13,12 @@ Writes book/results/ch07_ablation.json.
 import sys
 from functools import partial
 
-import _small
 import timm
 import torch
 import torch.nn.functional as F
 from _record import record
 from _runs import Runs, best_rate
-from _small import accuracy, few, held_out
+from _small import accuracy, few, held_out, train
 from torch import nn
 
 from vil_lite.block import ViLBlock
@@ -105,12 +104,13 @@ def mlp(width=160):
     return nn.Sequential(nn.Flatten(), *layers)
 
 
-def train(make, images, labels, seed, rate, updates=138):
+def trained(make, images, labels, seed, rate, updates=138):
     """Make a model, train it for `updates` batches of 64 and return it: one stream of random numbers for all of it."""
     torch.manual_seed(seed)
     model = make()
     batches = (batch for _ in range(updates) for batch in torch.randperm(len(images)).split(64))
-    return _small.train(model, images, labels, batches, updates, rate)
+    train(model, images, labels, batches, updates, rate)
+    return model
 
 
 def used_parameters(model):
@@ -125,7 +125,7 @@ def choose_rates(data):
     found = {}
     for name, (make, updates) in models.items():
         found[name] = {
-            str(rate): [accuracy(train(make, *fit, seed, rate, updates), *rest) for seed in (0, 1)] for rate in RATES
+            str(rate): [accuracy(trained(make, *fit, seed, rate, updates), *rest) for seed in (0, 1)] for rate in RATES
         }
         print(name, found[name], flush=True)
     return found
@@ -139,7 +139,7 @@ def digits_of(size, tiny=False):
 
 
 def one(part, examples, tests, seed, rate, updates):
-    return accuracy(train(partial(Classifier, part), *examples, seed, rate, updates), *tests)
+    return accuracy(trained(partial(Classifier, part), *examples, seed, rate, updates), *tests)
 
 
 def collect(runs, finish, parts):
@@ -179,7 +179,7 @@ def collect(runs, finish, parts):
         return None
     data = digits.load()
     for part in [None, *PARTS]:
-        model = train(partial(Classifier, part), *few(data.train), 0, 5e-3, updates=1)
+        model = trained(partial(Classifier, part), *few(data.train), 0, 5e-3, updates=1)
         figures["parameters"][part or "nothing"] = used_parameters(model)
     figures["rates"] = {} if runs.tiny else finish({"rates of the baselines 0": partial(choose_rates, data)})
     if figures["rates"] is None:
@@ -196,7 +196,7 @@ def short():
         for part in [None, *PARTS]:
             results = []
             for seed in range(6):
-                model = train(lambda part=part: Classifier(part), *examples, seed, rate=5e-3, updates=138)
+                model = trained(lambda part=part: Classifier(part), *examples, seed, rate=5e-3, updates=138)
                 results.append(accuracy(model, *data.test))
             name = part or "nothing"
             figures[size][name], figures["parameters"][name] = results, used_parameters(model)

@@ -16,12 +16,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import _small
 import torch
 from _record import kept, record
 from _runs import Runs
-from _small import correct, shuffled
-from _tables import load, small, tables
+from _small import correct
+from _tables import fitted, load, small, tables
 
 from vil_lite.block import DESIGNS
 
@@ -49,11 +48,6 @@ def collect(runs, finish, parts):
     return figures if set(parts) <= set(figures) else None
 
 
-def train(model, images, labels, updates, seed, rate=1e-2):
-    """Train for `updates` batches of 64 and return the model."""
-    return _small.train(model, images, labels, shuffled(len(images), seed), updates, rate, fused=True)
-
-
 def short():
     """The runs that chapter 8 shows until the long ones are made; 15 minutes."""
     torch.set_num_threads(1)
@@ -66,9 +60,8 @@ def short():
             for design in DESIGNS:
 
                 def one(seed=seed, design=design, data=data, test=test, name=name):
-                    torch.manual_seed(seed)
-                    model = small(**SETTINGS[design], **data.model)
-                    return correct(train(model, *data.train, updates[name], seed), *test)
+                    build = partial(small, **SETTINGS[design], **data.model)
+                    return correct(fitted(build, data.train, updates[name], 1e-2, seed), *test)
 
                 right = torch.tensor(kept(KEPT / f"{name}-{design}-{seed}.json", one), dtype=torch.float64)
                 figures[name][design]["all"].append(right.mean().item())

@@ -19,8 +19,7 @@ import torch
 from _record import kept, record
 from _runs import Runs
 from _small import correct
-from _tables import small, tables
-from ch08_designs import train
+from _tables import fitted, small, tables
 
 from vil_lite.data import scenes32
 
@@ -41,9 +40,8 @@ def collect(runs, finish, parts):
 
 def short_run(place, pooling, seed, updates):
     """Train one model; which test images it recognises: {place: list of 0 and 1}."""
-    torch.manual_seed(seed)
-    model = small(pooling=pooling, image_size=32, patch_size=8, stride=6)
-    train(model, *scenes32.draw(6400, seed=1, place=place), updates[place], seed)
+    build = partial(small, pooling=pooling, image_size=32, patch_size=8, stride=6)
+    model = fitted(build, scenes32.draw(6400, seed=1, place=place), updates[place], 1e-2, seed)
     return {test: correct(model, *scenes32.draw(1000, seed=2, place=test)) for test in updates}
 
 

@@ -67,7 +67,7 @@ def small_model(name, scale, seed, what="digits"):
     return model
 
 
-def train(data, what, name, scale, rate, seed, held_out, epochs):
+def accuracies(data, what, name, scale, rate, seed, held_out, epochs):
     """Accuracy after each epoch: on a fifth of the training images, not trained on (held_out), or on the test images."""
     examples, tests = _small.held_out(few_thousand(data.train)) if held_out else data
     model = small_model(name, scale, seed, what)
@@ -83,7 +83,7 @@ def few_thousand(examples):
 def tuning_jobs(data, what, epochs):
     """{key: function} of the search."""
     return {
-        f"{name} {scale} {rate} {seed}": lambda a=(name, scale, rate, seed): train(data, what, *a, True, epochs)
+        f"{name} {scale} {rate} {seed}": lambda a=(name, scale, rate, seed): accuracies(data, what, *a, True, epochs)
         for seed in TUNING_SEEDS[what]
         for rate in RATES[what]
         for name, scales in SCALES.items()
@@ -106,7 +106,7 @@ def comparison_jobs(data, what, epochs, tuned):
     chosen = {(name, *best(tuned, what, name, scales)) for name, scales in SCALES.items()}
     chosen.add(("DeiT-III-T", *best(tuned, what, "DeiT-III-T", [1e-4])))  # Table 6; perhaps the same
     return {
-        " ".join(map(str, (*setting, seed))): lambda a=(*setting, seed): train(data, what, *a, False, epochs)
+        " ".join(map(str, (*setting, seed))): lambda a=(*setting, seed): accuracies(data, what, *a, False, epochs)
         for setting in sorted(chosen, key=str)
         for seed in SEEDS[what]
     }
@@ -140,7 +140,7 @@ def try_all(data, what):
     data = type(data)(*less)
     for name, scales in SCALES.items():
         for held_out in (True, False):
-            print(name, train(data, what, name, scales[0], 1e-3, 0, held_out, 1))
+            print(name, accuracies(data, what, name, scales[0], 1e-3, 0, held_out, 1))
     if what == "digits":
         print([ingredients(data, change, 5e-3, 0, 1) for change in CHANGES])
 

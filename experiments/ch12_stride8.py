@@ -15,11 +15,10 @@ Writes book/results/ch12_stride8.json.
 
 from functools import partial
 
-import _small
 import torch
 from _runs import Runs
-from _small import accuracy, shuffled
-from ch08_designs import train
+from _small import accuracy, shuffled, train
+from _tables import fitted
 
 from vil_lite import VisionLSTM
 from vil_lite.checkpoints import load_official_state_dict
@@ -47,22 +46,15 @@ def at_stride(model, stride):
     return load_official_state_dict(small(stride), model.state_dict())
 
 
-def tune(model, images, labels, updates, rate, seed):
-    """Go on at a constant learning rate, as the paper does."""
-    batches = shuffled(len(images), 100 + seed)
-    return _small.train(model, images, labels, batches, updates, rate, one_cycle=False, weight_decay=1e-8)
-
-
 def run(setting, seed, data, test, tiny=False):
     """All ways of one seed: {way: {"accuracy", "updates"}}."""
     updates, extra, rate = (2, 1, 1e-3) if tiny else SETTINGS[setting].values()
-    torch.manual_seed(seed)
-    trained = train(small(STRIDES["old"]), *data, updates, seed)
+    trained = fitted(partial(small, STRIDES["old"]), data, updates, 1e-2, seed)
     found = {f"as_it_is_{name}": {"accuracy": accuracy(at_stride(trained, s), *test)} for name, s in STRIDES.items()}
 
     def go_on(way, stride, updates):
-        model = at_stride(trained, stride)
-        tune(model, *data, updates, rate, seed)
+        model, batches = at_stride(trained, stride), shuffled(len(data[0]), 100 + seed)
+        train(model, *data, batches, updates, rate, one_cycle=False, weight_decay=1e-8)  # as the paper goes on
         found[way] = {"accuracy": accuracy(model, *test), "updates": updates}
 
     go_on("longer", STRIDES["new"], extra)

@@ -94,7 +94,7 @@ def turned(number, *tensors):
     return [torch.rot90(x.flip(-1) if number >= 4 else x, number % 4, (-2, -1)) for x in tensors]
 
 
-def train(model, images, masks, size, updates, rate, seed):
+def trained(model, images, masks, size, updates, rate, seed):
     images, masks = seen_at(images, size), masks.long()
     batches, generator = shuffled(len(images), seed, BATCH), torch.Generator().manual_seed(seed)
 
@@ -103,7 +103,8 @@ def train(model, images, masks, size, updates, rate, seed):
         x, y = turned(int(torch.randint(8, (), generator=generator)), images[batch], masks[batch])
         return F.cross_entropy(at_full_size(model(x)), y, ignore_index=IGNORE)
 
-    return minimise(model, loss, updates, rate)
+    minimise(model, loss, updates, rate)
+    return model
 
 
 def at_full_size(logits):
@@ -124,7 +125,7 @@ def packed(mask):
 def learn(make, size, seed, updates, rate, judged=("val", 0, TEST)):
     """Train on the scenes for training, and judge: confusion matrices, and three masks of seed 0."""
     torch.manual_seed(seed)
-    model = train(make(), *scenes("train", 0, TRAIN), size, updates, rate, seed)
+    model = trained(make(), *scenes("train", 0, TRAIN), size, updates, rate, seed)
     images, masks = scenes(*judged)
     guess, near = guessed(model, images, size), borders(masks)
     found = {"confusion": confusion(guess, masks, len(CLASSES)).tolist()}

@@ -16,9 +16,8 @@ from functools import partial
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from _runs import Runs, best_rate
-from _small import accuracy, shuffled
+from _small import accuracy, shuffled, train
 from ch19_self_supervision import TEST, UNLABELLED, data
 from torch import nn
 
@@ -51,18 +50,7 @@ def deep(layer_scale, bias, depth=DEPTH):
 def learn(setting, seed, updates, rate, judged):
     torch.manual_seed(seed)
     model, (images, labels) = deep(*SETTINGS[setting]), data()[0]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=updates, pct_start=0.2)
-    batches, losses, norms = shuffled(len(images), seed, BATCH), [], []
-    for _ in range(updates):
-        batch = next(batches)
-        loss = F.cross_entropy(model(images[batch]), labels[batch])
-        optimiser.zero_grad()
-        loss.backward()
-        norms.append(float(nn.utils.clip_grad_norm_(model.parameters(), 1.0)))
-        optimiser.step()
-        schedule.step()
-        losses.append(loss.item())
+    losses, norms = zip(*train(model, images, labels, shuffled(len(images), seed, BATCH), updates, rate))
     of_some = [round(float(np.mean(losses[n : n + EVERY])), 4) for n in range(0, updates, EVERY)]
     return {"accuracy": 100 * accuracy(model, *judged), "losses": of_some, "first_norm": norms[0]}
 

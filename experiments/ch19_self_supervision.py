@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from _record import RESULTS
 from _runs import RUNS, Runs, best_rate
-from _small import correct, shuffled, train
+from _small import correct, minimise, shuffled, train
 from torch import nn
 
 from vil_lite import VisionLSTM, keep_freed_memory
@@ -78,19 +78,13 @@ def pretrain(make, seed, updates, rate, target):
     """A MaskedModel, and its losses: means of 50 updates."""
     torch.manual_seed(seed)
     net, images = MaskedModel(make(), normalise=target == "normalised"), data()[0][0]
-    optimiser = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=updates, pct_start=0.2)
     batches, generator = shuffled(len(images), seed, PRETRAIN["batch"]), torch.Generator().manual_seed(seed)
-    losses = []
-    for _ in range(updates):
+
+    def loss():
         batch = next(batches)
-        loss = net.loss(images[batch], random_mask(len(batch), TOKENS, SHARE, generator))
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        losses.append(loss.item())
+        return net.loss(images[batch], random_mask(len(batch), TOKENS, SHARE, generator))
+
+    losses = [value for value, _ in minimise(net, loss, updates, rate)]
     return net.eval(), [round(float(np.mean(losses[n : n + 50])), 5) for n in range(0, updates, 50)]
 
 

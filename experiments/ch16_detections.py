@@ -19,6 +19,7 @@ from vil_lite._files import whole
 from vil_lite.yolo.statistics import resampled_maps
 
 FOLDER = Path(__file__).resolve().parent / "ch15_runs"
+RESAMPLES = 300
 TRUTH = ("target_cls", "target_image")
 
 
@@ -36,13 +37,11 @@ def compact(kept):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs=2, default=["yolov8n", "yolov8n-vil"], help="the first is the baseline")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="where chapter 15's runs are kept")
-    parser.add_argument("--resamples", type=int, default=300)
     options = parser.parse_args()
-    seeds = sorted(set.intersection(*(finished(options.folder, model) for model in options.models)))
+    seeds = sorted(set.intersection(*(finished(FOLDER, model) for model in options.models)))
     if not seeds:
-        parser.error(f"no seed is finished for both of {options.models} in {options.folder}: run ch15_compare.py first")
-    kept = {m: [dict(np.load(options.folder / f"{m}-seed{s}.npz")) for s in seeds] for m in options.models}
+        parser.error(f"no seed is finished for both of {options.models} in {FOLDER}: run ch15_compare.py first")
+    kept = {m: [dict(np.load(FOLDER / f"{m}-seed{s}.npz")) for s in seeds] for m in options.models}
     truth = {key: kept[options.models[0]][0][key].astype(np.uint16) for key in TRUTH}
     for run in sum(kept.values(), []):
         assert all((run[key] == truth[key]).all() for key in TRUTH), "the runs were validated on different images"
@@ -50,12 +49,12 @@ def main():
     arrays = {f"{m}/{s}/{k}": v for m in kept for s, run in zip(seeds, kept[m]) for k, v in compact(run).items()}
     with whole(RESULTS / "ch16_detections.npz", "wb") as file:
         np.savez_compressed(file, **truth, **arrays)
-    maps = resampled_maps(kept, images, options.resamples)
-    runs = {m: [json.loads((options.folder / f"{m}-seed{s}.json").read_text()) for s in seeds] for m in options.models}
+    maps = resampled_maps(kept, images, RESAMPLES)
+    runs = {m: [json.loads((FOLDER / f"{m}-seed{s}.json").read_text()) for s in seeds] for m in options.models}
     figures = {
         "models": options.models,
         "images": images,
-        "budget": json.loads((options.folder / "plan.json").read_text()),
+        "budget": json.loads((FOLDER / "plan.json").read_text()),
         "names": [row["class"] for row in runs[options.models[0]][0]["classes"][1:]],
         "metrics": {m: [run["metrics"] for run in runs[m]] for m in runs},
         "curves": {m: [run["curves"]["metrics/mAP50-95(B)"] for run in runs[m]] for m in runs},

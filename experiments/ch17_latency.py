@@ -9,14 +9,13 @@ PROCESSES processes of the ratio to plain YOLOv8n in torch.  Writes book/results
 
 import json
 import statistics
-import sys
 import tempfile
 import warnings
 from pathlib import Path
 
 import onnxruntime
 import torch
-from _record import best_times, in_fresh_process, keep_heap, record
+from _record import best_times, in_fresh_process, record, serve
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from ultralytics import YOLO
@@ -90,7 +89,7 @@ def on(x, network):
 
 def times(folder, size):
     """{model: {format: seconds}} for one image, all in turn."""
-    candidates, x = {}, torch.rand(1, 3, int(size), int(size))
+    candidates, x = {}, torch.rand(1, 3, size, size)
     for name in MODELS:
         stem = Path(folder, f"{name}-{size}")
         for kind in (torch.float32, torch.bfloat16):
@@ -114,7 +113,7 @@ def main():
         export(Path(folder))
         torch.set_num_threads(THREADS)  # ultralytics has set it otherwise
         for size in SIZES:
-            runs = [in_fresh_process("times", folder, str(size)) for _ in range(PROCESSES)]
+            runs = [in_fresh_process("times", folder, size) for _ in range(PROCESSES)]
             base = [run[MODELS[0]]["torch float32"] for run in runs]
             ratio = {
                 n: {k: statistics.median(r[n][k] / b for r, b in zip(runs, base)) for k in runs[0][n]} for n in MODELS
@@ -128,12 +127,7 @@ def main():
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        keep_heap()
     LOGGER.setLevel("ERROR")
     warnings.filterwarnings("ignore")
-    torch.set_num_threads(THREADS)
-    if len(sys.argv) > 1:
-        print(json.dumps({"times": times}[sys.argv[1]](*sys.argv[2:])))
-    else:
+    if not serve(times=times):
         main()

@@ -283,17 +283,11 @@ def collect(runs, finish, parts):
     if "frozen" in parts:
         for seed in runs.seeds:
             for name, make in MODELS.items():
-                jobs[f"frozen {at[name]} pre-trained {seed}"] = partial(
-                    frozen, partial(looking, started(name, make, seed, how[name], "pre-trained"), seed), seed
-                )
-                jobs[f"frozen {at[name]} untrained {seed}"] = partial(frozen, partial(looking, make, seed), seed)
-                for start, backbone in (
-                    ("pre-trained", started(name, make, seed, how[name], "pre-trained")),
-                    ("untrained", make),
-                ):
-                    jobs[f"frozen {at[name]} {start}, all tokens {seed}"] = partial(
-                        frozen, partial(looking, backbone, seed, True), seed
-                    )
+                trained = started(name, make, seed, how[name], "pre-trained")
+                for start, backbone in (("pre-trained", trained), ("untrained", make)):
+                    for what in READ:
+                        look = partial(looking, backbone, seed, all_tokens=bool(what))
+                        jobs[f"frozen {at[name]} {start}{what} {seed}"] = partial(frozen, look, seed)
             jobs[f"frozen pixels as they are {seed}"] = partial(frozen, lambda: lambda x: x.flatten(1), seed)
     if "target" in parts:
         other = (updates, best_rate(reached, "ViL normalised", RATES, TUNED), "normalised")

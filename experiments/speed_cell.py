@@ -7,11 +7,9 @@ process of its own.
 Writes book/results/speed_cell.json.
 """
 
-import sys
-
 import torch
 import torch.nn.functional as F
-from _record import GIVE_BACK, best_times, forward, in_fresh_process, keep_heap, peak_memory_mb, record, slope
+from _record import GIVE_BACK, best_times, forward, in_fresh_process, peak_memory_mb, record, serve, slope
 from mlstm_kernels.torch.chunkwise.native import mlstm_chunkwise__native_autograd as kernels
 
 from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel
@@ -61,25 +59,24 @@ def main():
         times[S] = {form: {"forward_ms": 1e3 * fast[form], "step_ms": 1e3 * slow[form]} for form in forms}
         print(S, {form: f"{t['forward_ms']:.1f} / {t['step_ms']:.1f}" for form, t in times[S].items()}, flush=True)
     long = [S for S in LENGTHS if S >= SLOPE_FROM]
-    memory = {}
+    peaks = {}
     for S in long:
-        memory[S] = in_fresh_process("memory", S, **GIVE_BACK)
-        print(S, "peak MB of a training step", memory[S], flush=True)
+        peaks[S] = in_fresh_process("memory", S, **GIVE_BACK)
+        print(S, "peak MB of a training step", peaks[S], flush=True)
     ours = {kind: [times[S]["chunkwise"][kind] for S in long] for kind in ("forward_ms", "step_ms")}
     slopes = {kind: slope(long, values) for kind, values in ours.items()}
-    slopes["memory"] = slope(long, [memory[S] for S in long])
+    slopes["memory"] = slope(long, [peaks[S] for S in long])
     print("log-log slopes from", SLOPE_FROM, slopes)
-    figures = {"heads": 4, "head_dim": 96, "times": times, "peak_step_mb": memory, "slopes_chunkwise": slopes}
+    figures = {"heads": 4, "head_dim": 96, "times": times, "peak_step_mb": peaks, "slopes_chunkwise": slopes}
     record("speed_cell", figures, seeds=[0], packages=("torch", "mlstm_kernels"))
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] != ["memory"]:
-        keep_heap()
-    torch.set_num_threads(2)
-    if sys.argv[1:2] == ["memory"]:
-        small, large = inputs(64), inputs(int(sys.argv[2]))
-        step("chunkwise", small)()
-        print(peak_memory_mb(step("chunkwise", large)))
-    else:
-        main()
+def memory(S):
+    """MB by which this process grows at the peak of a training step."""
+    small, large = inputs(64), inputs(S)
+    step("chunkwise", small)()
+    return peak_memory_mb(step("chunkwise", large))
+
+
+if __name__ == "__main__" and not serve(memory=memory):
+    main()

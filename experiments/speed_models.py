@@ -15,17 +15,7 @@ import sys
 
 import timm
 import torch
-from _record import (
-    GIVE_BACK,
-    RESULTS,
-    best_times,
-    forward,
-    in_fresh_process,
-    keep_heap,
-    peak_memory_mb,
-    record,
-    step,
-)
+from _record import GIVE_BACK, RESULTS, best_times, forward, in_fresh_process, peak_memory_mb, record, serve, step
 
 from vil_lite import ViLBlock, create_model
 
@@ -98,6 +88,11 @@ MEMORY = {
 }
 
 
+def memory(name):
+    """MB by which this process grows at the peak of a training step."""
+    return peak_memory_mb(MEMORY[name]())
+
+
 def middle_of_five():
     """From process to process the gain of bfloat16 moves by a fifth: the one in the middle of five, and all gains."""
     runs = sorted((in_fresh_process("bfloat16") for _ in range(5)), key=lambda run: run["gain"])
@@ -121,13 +116,5 @@ def main(parts):
     record("speed_models", figures, seeds=[0], packages=("torch", "timm"))
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] != ["memory"]:
-        keep_heap()
-    torch.set_num_threads(2)
-    if sys.argv[1:2] == ["memory"]:
-        print(peak_memory_mb(MEMORY[sys.argv[2]]()))
-    elif sys.argv[1:2] in (["compiled"], ["bfloat16"]):
-        print(json.dumps(compiled() if sys.argv[1] == "compiled" else bfloat16()))
-    else:
-        main(sys.argv[1:])
+if __name__ == "__main__" and not serve(compiled=compiled, bfloat16=bfloat16, memory=memory):
+    main(sys.argv[1:])

@@ -8,12 +8,10 @@ A last process compares the forward passes under torch.compile.  Freed memory is
 Writes book/results/speed_yolo.json.
 """
 
-import json
 import statistics
-import sys
 
 import torch
-from _record import best_times, forward, in_fresh_process, keep_heap, record, step
+from _record import best_times, forward, in_fresh_process, record, serve, step
 from ultralytics.nn.tasks import DetectionModel
 
 from vil_lite.complexity import parameters
@@ -76,10 +74,5 @@ def main():
     record("speed_yolo", figures, seeds=[0], packages=("torch", "ultralytics"))
 
 
-if __name__ == "__main__":
-    keep_heap()
-    torch.set_num_threads(2)
-    if len(sys.argv) > 1:
-        print(json.dumps({"eager": eager, "compiled": compiled}[sys.argv[1]]()))
-    else:
-        main()
+if __name__ == "__main__" and not serve(eager=eager, compiled=compiled):
+    main()

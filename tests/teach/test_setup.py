@@ -3,13 +3,13 @@
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
 from pathlib import Path
 
+import archive
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -163,15 +163,7 @@ def bare(tmp_path_factory):
     # A plain path in a .pth file makes our packages importable without running *their* .pth files, one of which is
     # the editable install of vil_lite.
     Path(inside.strip(), "torch_from_outside.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    sources = root / "sources"  # a copy: setuptools leaves a build folder beside what it builds
-    shutil.copytree(ROOT / "vil_lite", sources / "vil_lite")
-    shutil.copytree(ROOT / "book" / "results", sources / "book" / "results")
-    for name in ("pyproject.toml", "setup.py", "README.md"):
-        shutil.copy(ROOT / name, sources)
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", root, sources],
-        check=True,
-    )
+    archive.wheel(ROOT, root)
     (wheel,) = root.glob("*.whl")
     return python, wheel
 

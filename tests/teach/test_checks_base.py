@@ -44,11 +44,6 @@ def stub(k, v):
     raise NotImplementedError("your turn")
 
 
-def test_right_answer_prints_a_tick(capsys):
-    check_outer(torch.outer)
-    assert capsys.readouterr().out == "✓ the outer product\n"
-
-
 @pytest.mark.parametrize("student", [stub, None, ...])
 def test_stub_is_not_attempted_and_raises_nothing(student, capsys):
     check_outer(student)

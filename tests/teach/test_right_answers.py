@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.functional import pad, softplus
+from torchvision.ops import box_iou
 
-from vil_lite.teach.checks import ch01, ch02, ch03, ch04, ch05, ch05b, ch07, ch09, ch11, ch12, ch15
+from vil_lite.teach.checks import ch01, ch02, ch03, ch04, ch05, ch05b, ch07, ch09, ch11, ch12, ch13, ch14, ch15
 
 
 def revise_both(distance, value, nearest, kept, sharpness):
@@ -137,6 +138,14 @@ def scan_by_halves(a, x):
     return torch.stack([a[::2] * pad(odd[:-1], (1, 0)) + x[::2], odd], 1).flatten()
 
 
+def assign_among_all_it_lies_in(scores, overlap, inside, topk):
+    """As ultralytics does: a contested anchor may go to an object that did not ask for it."""
+    best = (scores.sqrt() * overlap**6 * inside).topk(topk, dim=1).indices
+    chosen = torch.zeros_like(inside).scatter(1, best, True) & inside
+    owner = torch.where(chosen.sum(0) > 1, (overlap * inside).argmax(0), chosen.int().argmax(0))
+    return torch.where(chosen.any(0), owner, -1)
+
+
 RIGHT = [
     (ch01.check_cell_step, cell_of_numpy),
     (ch01.check_shares, lambda i, f: [float(i[s]) * math.prod(f[s + 1 :].tolist()) for s in range(len(i))]),
@@ -165,6 +174,7 @@ RIGHT = [
     (ch05.check_cover, cover_of_blocks),
     (ch05.check_chunk_end, end_with_one_einsum),
     (ch05.check_exponents, exponents_by_doubling),
+    (ch05.check_best_chunk, lambda *prices: min(range(1, 500), key=lambda L: ch05.cost(L, *prices))),
     (ch05b.check_by_convolution, convolution_with_zeros),
     (ch05b.check_scan, scan_by_halves),
     (ch07.check_block_diagonal, lambda x, w: (x.unflatten(-1, (len(w), 1, -1)) * w).sum(-1).flatten(-2)),
@@ -174,6 +184,10 @@ RIGHT = [
     (ch11.check_diagnose, diagnose_in_torch),
     (ch12.check_predicted_crossing, crossing_of_roots),
     (ch12.check_fit_cost, lambda S, t: np.polynomial.Polynomial.fit(S, t, 2, w=1 / t).convert().coef),
+    (ch13.check_iou, lambda a, b: box_iou(a, b).tolist()),
+    (ch13.check_assign, assign_among_all_it_lies_in),
+    (ch14.check_donor, ch14._after(BaseException)),
+    (ch14.check_donor, ch14._after(ConnectionError, KeyboardInterrupt)),
 ]
 
 

@@ -61,7 +61,7 @@ def test_an_unknown_block_is_still_an_error():
 def test_registering_twice_changes_nothing():
     wrapped, workers = tasks.parse_model, list(callbacks.default_callbacks["on_train_end"])
     register(C2fViL)
-    assert tasks.parse_model is wrapped and not hasattr(wrapped.stock, "stock")
+    assert tasks.parse_model is wrapped and not hasattr(wrapped.__wrapped__, "__wrapped__")
     assert callbacks.default_callbacks["on_train_end"] == workers
     assert workers.count(registration.say_what_it_needs) == 1
 
@@ -186,9 +186,9 @@ def test_ddp_workers_import_the_package(fresh, tmp_path):
     source = """
 import pickle, sys
 from ultralytics.nn import tasks
-assert not hasattr(tasks.parse_model, "stock")
+assert not hasattr(tasks.parse_model, "__wrapped__")
 pickle.load(open(sys.argv[1], "rb"))
-print("registered:", hasattr(tasks.parse_model, "stock"))
+print("registered:", hasattr(tasks.parse_model, "__wrapped__"))
 """
     assert "registered: True" in fresh(source, tmp_path / "callbacks")
 

@@ -47,7 +47,7 @@ STYLE = {
     "lines.linewidth": 2.0,
     "image.cmap": "viridis",
     "image.interpolation": "nearest",
-    "axes.prop_cycle": mpl.cycler(color=colors.cycle),
+    "axes.prop_cycle": plt.cycler(color=colors.cycle),
     "figure.constrained_layout.use": True,
     "svg.hashsalt": "vil_lite",
 }
@@ -55,7 +55,7 @@ STYLE = {
 
 def apply_style() -> None:
     """Apply the book's matplotlib style to this process."""
-    plt.rcParams.update(STYLE)
+    plt.style.use(STYLE)
 
 
 def heatmap(

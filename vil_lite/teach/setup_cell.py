@@ -53,8 +53,8 @@ def setup_cell(chapter: int | str) -> str:
         needs |= _YOLO
     if chapter == 17:
         needs |= _EXPORT
-    pairs, lines = [f'"{module}": "{package}",' for module, package in needs.items()], []
-    for pair in pairs:
+    lines: list[str] = []
+    for pair in (f'"{module}": "{package}",' for module, package in needs.items()):
         if lines and len(lines[-1]) + len(pair) < 79:
             lines[-1] += f" {pair}"
         else:

@@ -35,7 +35,8 @@ def audit(data: str | Path) -> list[Problem]:
     """
     found = check_det_dataset(str(data), autodownload=False)
     classes, keypoints = len(found["names"]), found.get("kpt_shape")
-    problems, seen = [], {}
+    problems: list[Problem] = []
+    seen: dict[bytes, tuple[str, str]] = {}
     for split, images in images_of(found).items():
         labels = {Path(path) for path in img2label_paths([str(path) for path in images])}
         folders = {label.parent for label in labels}
@@ -86,7 +87,7 @@ def _unreadable(path):
                     return f"{width} x {height} pixels: too small, less than {SMALLEST}"
                 image.load()
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        return f"too large: more than {Image.MAX_IMAGE_PIXELS // 10**6} million pixels"
+        return f"too large: more than {(Image.MAX_IMAGE_PIXELS or 0) // 10**6} million pixels"
     except FileNotFoundError:
         return "the image is not there"
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for damaged files
@@ -96,7 +97,7 @@ def _unreadable(path):
 
 def _bad_lines(text, classes, keypoints):
     """(number of the line, problem) for each line that is no label; blank lines are none."""
-    lines = {}
+    lines: dict[tuple, int] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue

@@ -22,7 +22,7 @@ class ViLBlock2d(ViLBlock):
     A subclass, not a wrapper: the module tree and the names of the weights stay those of the block.
     """
 
-    def forward(self, x):
+    def forward(self, x):  # type: ignore[override]
         grid = x.shape[2:]  # whatever arrives: rectangles in validation, 256 x 256 to measure the strides
         tokens = super().forward(x.flatten(2).transpose(1, 2), grid)
         return tokens.transpose(1, 2).unflatten(2, grid)

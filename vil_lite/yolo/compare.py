@@ -49,10 +49,8 @@ from vil_lite.yolo.models import FAMILIES, available, model_yaml, name_of
 from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
 from vil_lite.yolo.training import train_in_bfloat16, train_settings
 
-try:
+if sys.platform != "win32":
     import resource
-except ModuleNotFoundError:  # Windows
-    resource = None
 
 STOCK = [name_of(family, scale, "").rstrip("-") for family, scales in FAMILIES.items() for scale in scales]
 KEEP = 0.01  # detections with a lower score are not kept for the bootstrap: they hardly move the area under the curve
@@ -293,7 +291,7 @@ def _validate(checkpoint, plan):
     }
     validator = _Keeping(args=arguments, save_dir=checkpoint.parents[1] / "validation")
     validator(model=YOLO(checkpoint).model.float())
-    metrics = validator.metrics
+    metrics: Any = validator.metrics
     every = dict(zip(("precision", "recall", "mAP50", "mAP50-95"), map(float, metrics.mean_results()), strict=True))
     images, instances = len(validator.found["target_cls"]), int(metrics.nt_per_class.sum())
     rows = [{"class": "all", "images": images, "instances": instances, **every}]
@@ -332,7 +330,7 @@ def _cost(checkpoint, imgsz):
 
 def _peak_memory_mb():
     """The most memory that this process ever held."""
-    if resource is None:
+    if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset / 1024**2
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
@@ -386,7 +384,7 @@ def _differences(folder, models, seeds, resamples):
     images = int(detections[models[0]][0]["images"])
     maps = resampled_maps(detections, images, resamples)
     whole = {name: [average_precisions(run).mean() for run in runs] for name, runs in detections.items()}
-    together = {"comparisons": len(models) - 1}
+    together: dict[str, Any] = {"comparisons": len(models) - 1}
     if len(seeds) > 1:
         together["spread"] = pooled_variance(whole.values())
     first = models[0]

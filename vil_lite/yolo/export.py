@@ -15,7 +15,7 @@ from vil_lite.block import MLSTMCell
 try:
     from torch.onnx._internal.torchscript_exporter import symbolic_opset13
 except ModuleNotFoundError:  # torch before 2.9
-    from torch.onnx import symbolic_opset13
+    from torch.onnx import symbolic_opset13  # type: ignore[no-redef]
 
 OPSET = 13  # the first with `unflatten`; a rule serves all later ones
 

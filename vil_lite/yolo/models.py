@@ -38,12 +38,12 @@ FAMILIES = {
     "yolo26-p2": "nsmlx",
     "yolo26-p6": "nsmlx",
 }
-#: place -> part of the YAML, strides of the rows that become C2fViL (None: 16 and coarser)
+#: place -> part of the YAML, strides of the rows that become C2fViL
 PLACES = {
     "vil": ("backbone", (16, 32)),
     "vil-p5": ("backbone", (32,)),
     "vil-p345": ("backbone", (8, 16, 32)),
-    "vil-neck": ("head", None),
+    "vil-neck": ("head", (16, 32, 64)),
 }
 #: task -> what ultralytics' YAML with its head has behind the family
 TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
@@ -100,7 +100,7 @@ def model_yaml(name: str, *, task: str = "detect", nc: int | None = None, **opti
         model[part] = [_vil(row, options) if start + j in rows else row for j, row in enumerate(model[part])]
     if nc is not None:
         model["nc"] = nc
-    if int(re.search(r"\d+", family)[0]) >= 11:
+    if int(re.findall(r"\d+", family)[0]) >= 11:
         model["legacy"] = False
     title = f"ultralytics' {family} of scale {scale} ({task}) with C2fViL in rows {', '.join(map(str, rows))}"
     return write_yaml(f"{stem}{TASKS[task]}", model, f"{title}, written by vil_lite.yolo.model_yaml")
@@ -153,13 +153,13 @@ def rows_of(model, place):
     kinds, split = [row[2] for row in (*model["backbone"], *model["head"])], len(model["backbone"])
     found = {row: stride for row, stride in enumerate(strides(model)) if kinds[row] in REPLACED}
     if part == "head":
-        return [row for row, stride in found.items() if row >= split and stride >= 16]
+        return [row for row, stride in found.items() if row >= split and stride in wanted]
     return sorted({stride: row for row, stride in found.items() if row < split and stride in wanted}.values())
 
 
 def strides(model):
     """The stride of each row of a model (a dict): pixels of the image per cell of its map."""
-    found = []
+    found: list[int] = []
     for source, _, kind, arguments in [*model["backbone"], *model["head"]]:
         source = source if isinstance(source, int) else source[-1 if kind == "CBFuse" else 0]
         stride = found[source] if found else 1

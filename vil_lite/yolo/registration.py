@@ -27,7 +27,7 @@ from vil_lite.layers import LinearBlockDiagonal
 from vil_lite.yolo.training import survives_float16
 
 INSTALL = 'pip install "vil-lite[yolo] @ git+https://github.com/vision-lstm-step-by-step/book"'
-_BLOCKS = {}  # name in a YAML -> class
+_BLOCKS: dict[str, type[nn.Module]] = {}  # name in a YAML -> class
 
 
 def register(block: type[nn.Module]) -> type[nn.Module]:
@@ -56,7 +56,7 @@ def register(block: type[nn.Module]) -> type[nn.Module]:
             f"__main__.{name}; move the class into a module and import it from there",
             stacklevel=2,
         )
-    if not hasattr(tasks.parse_model, "stock"):
+    if not _BLOCKS:  # the first: ultralytics learns of us
         tasks.parse_model = _with_our_blocks(tasks.parse_model)
         trainer.check_amp = _with_our_test(trainer.check_amp)
         callbacks.default_callbacks["on_train_end"].append(say_what_it_needs)
@@ -144,7 +144,6 @@ def _with_our_blocks(stock):
             _print(rows, layers)
         return layers, save
 
-    parse_model.stock = stock
     return parse_model
 
 

@@ -31,7 +31,7 @@ def report(results: Iterable[Any], path: str | Path, title: str = "Detections") 
     Names of classes and files are shown as text, whatever they contain.   Returns path as a Path.
     Raises ValueError when there are no results, or when they hold no boxes (classification).
     """
-    path, counts, figures = Path(path), Counter(), []
+    path, counts, figures = Path(path), Counter[str](), []
     for number, result in enumerate(results):
         if result.boxes is None:
             raise ValueError(f"results[{number}] has no boxes: report() shows detections, predict with a detector")
@@ -57,7 +57,7 @@ def _figure(result, found):
     written, picture = cv2.imencode(".jpg", result.plot())
     if not written:
         raise ValueError(f"the image of {name} cannot be written as JPEG, its shape is {result.orig_shape}")
-    data = base64.b64encode(picture).decode()
+    data = base64.b64encode(picture.tobytes()).decode()
     rows = [
         (result.names[int(label)], f"{score:.2f}", *(f"{x:.0f}" for x in box))
         for box, score, label in zip(

@@ -1,6 +1,7 @@
 """Chapters 14 and 15: settings under which ViL trains well in ultralytics, and a plain YOLO's weights as a start."""
 
 import copy
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,8 +158,4 @@ def _state_dict(source):
 
 def _by_part(names):
     """Names counted by layer and part: model.6.m.0.norm.weight -> model.6.m.0"""
-    counts = {}
-    for name in names:
-        part = ".".join(name.split(".")[: 4 if ".m." in name else 3])
-        counts[part] = counts.get(part, 0) + 1
-    return counts
+    return Counter(".".join(name.split(".")[: 4 if ".m." in name else 3]) for name in names)

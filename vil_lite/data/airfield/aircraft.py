@@ -10,6 +10,7 @@ the right wing tip; everything is mirrored to the left.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ LINER, WAR, NAVY, EAST = (
     ("grey", "white", "midgrey"),
     ("bluegrey", "bluecamo"),
 )
-FLANKER = {
+FLANKER: dict[str, Any] = {
     "width": 2.3,
     "shape": "flanker",
     "wing": Surface(7.2, 14.7, 8.5, 2.0, 42),

@@ -18,6 +18,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -60,7 +61,7 @@ def build(
             raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
     if labels not in LABELS:
         raise ValueError(f"labels must be one of {LABELS}, got {labels!r}")
-    wanted = {
+    wanted: dict[str, Any] = {
         "version": VERSION,
         "train": int(train),
         "val": int(val),
@@ -150,9 +151,9 @@ def label_lines(one: Scene, kind: str = "detect") -> list[str]:
     size = one.image.shape[0]
     if kind == "detect":
         low, high = one.boxes[:, :2], one.boxes[:, 2:]
-        shapes = np.concatenate([(low + high) / 2, high - low], axis=1)
+        shapes = list(np.concatenate([(low + high) / 2, high - low], axis=1))
     else:
-        shapes = one.obb if kind == "obb" else one.polygons
+        shapes = list(one.obb if kind == "obb" else one.polygons)
     numbers = [np.clip(np.asarray(shape).ravel() / size, 0, 1) for shape in shapes]
     return [" ".join([str(label), *(f"{x:.6f}" for x in row)]) for label, row in zip(one.labels, numbers, strict=True)]
 
@@ -225,8 +226,9 @@ def _drive(root, jobs, stop, bar):
     """
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "vil_lite.data.airfield", str(root)]
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen(command, text=True, env={**os.environ, "PYTHONPATH": path}, **pipes) as child:
+        assert child.stdout and child.stderr
         for split, index in jobs:
             with contextlib.suppress(BrokenPipeError):  # then the worker is gone, and its last words follow
                 print(split, index, file=child.stdin, flush=True)

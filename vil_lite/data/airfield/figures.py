@@ -38,8 +38,10 @@ def preview(
 
     if n < 1 or columns < 1:
         raise ValueError(f"n and columns must be at least 1, got {n} and {columns}")
-    on_disk = isinstance(root_or_scenes, (str, Path))
-    shown = _from_root(Path(root_or_scenes), n) if on_disk else _from_scenes(root_or_scenes, n)
+    if isinstance(root_or_scenes, (str, Path)):
+        shown = _from_root(Path(root_or_scenes), n)
+    else:
+        shown = _from_scenes(root_or_scenes, n)
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(3 * columns, 3 * rows), squeeze=False, layout="constrained")
@@ -104,7 +106,8 @@ def silhouettes(width: float = 330.0, classes: Sequence[str] | None = None) -> A
         raise ValueError(f"classes does not know {unknown}: choose from {', '.join(AIRCRAFT)}")
     planes = [(name, plane) for name in (classes or AIRCRAFT) for plane in AIRCRAFT[name]]
     planes.sort(key=lambda pair: -pair[1].length)
-    rows, row, x = [], [], 0.0
+    row: list[tuple] = []
+    rows, x = [], 0.0
     for name, plane in planes:
         need = max(plane.span, 19.0) + 8  # a narrow aircraft still needs room for its name
         if row and x + need > width:

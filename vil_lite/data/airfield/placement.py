@@ -39,7 +39,7 @@ def place(rng, land: Ground, blocks, names, balance, seed, split, index) -> Plan
     for block in blocks:
         block.occupy(taken)
     plan = Plan([], taken, [], [])
-    groups = []
+    groups: list[tuple] = []
     for name, count in _wanted(rng, land.frame, names, balance, seed, split, index):
         plane = pick(rng, AIRCRAFT[name])
         groups.append((plane.span * plane.length, len(groups), name, plane, count))

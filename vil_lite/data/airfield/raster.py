@@ -114,14 +114,15 @@ def outline(mask):
     # directed edges: along the top of a pixel to the right, its right side down, its bottom to the left, its left side up
     steps = ((0, 1), (1, 0), (0, -1), (-1, 0))
     starts = ((0, 0), (0, 1), (1, 1), (1, 0))
-    edges = {}
+    edges: dict[tuple, dict[int, tuple]] = {}
     for turn, ((dy, dx), (sy, sx)) in enumerate(zip(steps, starts, strict=True)):
         outside = np.roll(padded, {0: 1, 1: -1, 2: -1, 3: 1}[turn], axis=turn % 2)
         for y, x in zip(*np.nonzero(padded & ~outside), strict=True):
             edges.setdefault((int(y) + sy, int(x) + sx), {})[turn] = (int(y) + sy + dy, int(x) + sx + dx)
     best, best_area = [], 0
     while edges:
-        point, path, area = next(iter(edges)), [], 0
+        path: list[tuple[tuple, int]] = []
+        point, area = next(iter(edges)), 0
         turn = next(iter(edges[point]))
         while point in edges:
             choices = edges[point]

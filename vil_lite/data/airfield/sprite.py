@@ -121,7 +121,8 @@ def _blob(rng, plane, pose):
 
 
 def _palette(rng, livery, pose, shadow):
-    body, trim, camo = (None if c is None else np.array(c, dtype=np.int32) for c in LIVERIES[livery])
+    body, trim = (np.array(c, dtype=np.int32) for c in LIVERIES[livery][:2])
+    camo = LIVERIES[livery][2]
     wear = int(rng.integers(-12, 13)) + rng.integers(-3, 4, 3).astype(np.int32)
     # sideways across the aircraft: is the sun, opposite to the shadow, to the right?
     sun_right = (shadow[0] * sin(pose.heading) - shadow[1] * cos(pose.heading)) > 0
@@ -145,7 +146,7 @@ def _palette(rng, livery, pose, shadow):
     for index, role in enumerate(ROLES[1:], start=1):
         palette[index] = colours[role] + wear
         if camo is not None:
-            palette[index + CAMO] = camo + wear + (colours[role] - body) // 2
+            palette[index + CAMO] = np.array(camo) + wear + (colours[role] - body) // 2
     palette[1:] = np.clip(palette[1:], 8, 248)
     return palette.astype(np.uint8), camo is not None
 

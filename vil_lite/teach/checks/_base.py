@@ -166,7 +166,7 @@ class Exercise:
             raise late
         if wrong and wrong[0].failure:
             raise wrong[0].failure
-        if wrong:
+        if wrong and wrong[0].got is not None:
             explain(wrong[0].got, wrong[0].wanted, self.outputs, wrong[0].inputs, self.rtol, self.atol, CheckFailed)
 
     def _call(self, function, inputs):
@@ -293,5 +293,6 @@ def _place(error: Exception) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not any(part in f.filename for part in ours)]
     if not frames:
         return ""
-    line = linecache.getline(frames[-1].filename, frames[-1].lineno).strip()
-    return f", in line {frames[-1].lineno} `{line}`" if line else f", in line {frames[-1].lineno}"
+    where, number = frames[-1].filename, frames[-1].lineno or 0
+    line = linecache.getline(where, number).strip()
+    return f", in line {number} `{line}`" if line else f", in line {number}"

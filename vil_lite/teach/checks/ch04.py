@@ -282,9 +282,9 @@ def check_agree(rng, student):
     exact = _exact(mlstm_chunkwise)
     forms = {"": _exact(mlstm_parallel), "a second, exact form": exact, **LIARS}
     # A test with open gates finds the form that loses what is old by luck, now and then; so it is asked three times.
-    names, verdicts = [*forms, _LOST, _LOST], {}
+    names, verdicts = [*forms, _LOST, _LOST], dict[str, bool]()
     while names:  # in any order: a test must not learn what comes when
-        name, calls = names.pop(rng.size(0, len(names) - 1)), []
+        name, calls = names.pop(rng.size(0, len(names) - 1)), list[int]()
         verdict = attempt(student, lambda *x, form=forms[name], calls=calls: calls.append(1) or form(*x), exact)
         if verdict is None:
             raise CheckFailed("nothing is returned; return True or False")

@@ -13,7 +13,7 @@ from .ch04 import parallel_from
 def cover(S, L, *, future=lambda t, s, L: s > t, inside=lambda t, s, L: s // L == t // L, marks=(1, 2)):
     """Who computes which weight. (S, S): 1 inside a chunk, 2 through the memory, 0 the future."""
     t, s = torch.arange(S)[:, None], torch.arange(S)
-    return torch.where(future(t, s, L), 0, torch.where(inside(t, s, L), *marks))
+    return torch.where(future(t, s, L), 0, torch.where(inside(t, s, L), marks[0], marks[1]))
 
 
 @exercise(

@@ -131,7 +131,7 @@ def choose(
     return best
 
 
-_WRONG_CHOICES = {
+_WRONG_CHOICES: dict[str, dict] = {
     "rows and columns of `known` are exchanged: known[t, s], and t is the token that is pooled": {
         "enough": lambda known, matters: known[matters].all(0)
     },

@@ -254,7 +254,8 @@ _FAULTS = {"frozen": _frozen, "rate too high": _too_high, "no warm-up": _no_warm
 def diagnose(loss, val, norm, rate, largest, *, order=tuple(_FAULTS), found="healthy", **instead):
     """The fault of a run, the first of `order` whose criterion holds.  instead: other criteria, spaces written as _."""
     for name in order:
-        criterion = instead.get(name.replace(" ", "_").replace("-", "_"), _FAULTS.get(name))
+        key = name.replace(" ", "_").replace("-", "_")
+        criterion = instead[key] if key in instead else _FAULTS[name]
         if criterion(loss, val, norm, rate, largest):
             return name
     return found

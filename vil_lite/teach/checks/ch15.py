@@ -26,7 +26,7 @@ def _only(of):
 
 
 def _most_frequent(one):
-    return np.bincount(one).argmax()[None] if len(one) else one
+    return np.bincount(one).argmax(0)[None] if len(one) else one
 
 
 def _of_each_image(labels, classes):

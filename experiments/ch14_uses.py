@@ -13,11 +13,13 @@ import argparse
 import json
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 os.environ["YOLO_AUTOINSTALL"] = "0"  # what is not installed is recorded as that
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # its pool of workers waits for ever in a forked process
 
+import ch17_exports
 import numpy as np
 import torch
 from _record import kept, record
@@ -31,34 +33,14 @@ from ultralytics.utils.benchmarks import benchmark
 from vil_lite._files import write
 from vil_lite.data import airfield
 from vil_lite.yolo import C2fViL, train_settings
-from vil_lite.yolo.shipped import airfield_detector
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "ch14_uses"
 SIZE, SEED, FRAMES, STEP, LARGE = 320, 23, 40, 4, 960
 SMALL = 160  # pixels of what is trained here for a step or two
 
 
-def weights(model):
-    """The checkpoint of a model, made once."""
-    path = FOLDER / f"{model}.pt"
-    if not path.is_file():
-        airfield_detector(MODELS[model][0]).save(path)
-    return path
-
-
-def data(model):
-    """The YAML of a few scenes to train and judge on."""
-    path = FOLDER / f"{model}-scenes" / "data.yaml"
-    if not path.is_file():
-        same = {
-            "image_size": SMALL,
-            "seed": SEED,
-            "metres_per_pixel": MODELS[model][1],
-            "progress": False,
-            "workers": 1,
-        }
-        airfield.build(path.parent, train=8, val=4, **same)
-    return path
+weights = partial(ch17_exports.weights, folder=FOLDER)  # of a model, the path
+data = partial(ch17_exports.scenes, folder=FOLDER, train=8, val=4, image_size=SMALL, seed=SEED)  # to train and judge on
 
 
 def scene(model, size, index=0):

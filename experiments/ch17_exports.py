@@ -72,18 +72,18 @@ OTHERS = {  # all others that ultralytics lists: with ViL alone, if only to see 
 PACKAGES = ("openvino", "nncf", "ncnn", "pnnx", "MNN", "coremltools", "litert-torch", "ai-edge-litert")
 
 
-def scenes(model):
+def scenes(model, folder=FOLDER, train=TRAIN, val=SCENES, image_size=SIZE, seed=SEED):
     """The data set of a model, drawn once; returns its YAML."""
-    data = FOLDER / f"{model}-scenes" / "data.yaml"
+    data = folder / f"{model}-scenes" / "data.yaml"
     if not data.is_file():
-        same = {"image_size": SIZE, "seed": SEED, "metres_per_pixel": MODELS[model][1], "progress": False, "workers": 1}
-        airfield.build(data.parent, train=TRAIN, val=SCENES, **same)
+        same = {"image_size": image_size, "seed": seed, "metres_per_pixel": MODELS[model][1], "workers": 1}
+        airfield.build(data.parent, train=train, val=val, progress=False, **same)
     return data
 
 
-def weights(model):
+def weights(model, folder=FOLDER):
     """The checkpoint of a model, made once."""
-    path = FOLDER / f"{model}.pt"
+    path = folder / f"{model}.pt"
     if not path.is_file():
         airfield_detector(MODELS[model][0]).save(path)
     return path

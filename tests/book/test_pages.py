@@ -230,10 +230,6 @@ def test_the_tools_import_no_torch():
 # ---------------------------------------------------------------- the book itself
 
 
-def test_the_pages_of_the_book_have_no_fault(book):
-    assert check_pages.check(book) == []
-
-
 def test_every_notebook_of_the_book_is_executed(book):
     assert [path.name for path in execute.notebooks() if execute.executed(path) is None] == []
 

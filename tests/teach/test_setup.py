@@ -247,18 +247,3 @@ def test_a_checkout_around_the_notebook_is_used(bare, tmp_path):
         [python, "-c", code], capture_output=True, text=True, cwd=tmp_path / "student", env=environment
     )
     assert done.stdout == "True\n", done.stderr
-
-
-def test_the_core_imports_torch_and_nothing_that_only_notebooks_need():
-    code = "import sys, vil_lite.mlstm, vil_lite.block, vil_lite.model, vil_lite.checkpoints\nprint(*sys.modules)"
-    loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
-    assert "torch" in loaded
-    assert not loaded & {
-        "matplotlib",
-        "IPython",
-        "ipywidgets",
-        "sklearn",
-        "ultralytics",
-        "accelerate",
-        "vil_lite.teach",
-    }

@@ -3,19 +3,10 @@
 import torch
 import torch.nn.functional as F
 
+from vil_lite.block import DESIGNS
 from vil_lite.traversal import DIRECTIONS
 
 from ._base import exercise
-
-DESIGNS = (
-    "unidirectional",
-    "bidirectional",
-    "quaddirectional",
-    "alternating_bidirectional",
-    "alternating_quaddirectional",
-    "bidirectional_shared",
-    "quaddirectional_shared",
-)
 
 
 # ---------------------------------------------------------------- 8.1
@@ -46,7 +37,7 @@ def _in_words(function, design, depth):
     },
 )
 def check_plan(rng):
-    return {"design": rng.turn(DESIGNS), "depth": 4 * rng.size(1, 3) + 1}
+    return {"design": rng.turn(list(DESIGNS)), "depth": 4 * rng.size(1, 3) + 1}
 
 
 # ---------------------------------------------------------------- 8.2

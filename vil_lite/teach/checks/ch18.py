@@ -67,20 +67,10 @@ def mean_iou(matrix, *, union=lambda hit, row, column: row + column - hit, there
     return float((hit[kept] / union(hit, row, column)[kept]).mean())
 
 
-def _filled(value):
-    """A mistake: a class that is nowhere gets this IoU."""
-
-    def wrong(matrix):
-        hit, row, column = matrix.diagonal().double(), matrix.sum(1).double(), matrix.sum(0).double()
-        union = row + column - hit
-        return float(torch.where(union > 0, hit / union.clamp(min=1), torch.full_like(hit, value)).mean())
-
-    return wrong
-
-
-def _weighted(matrix):
-    hit, row, column = matrix.diagonal().double(), matrix.sum(1).double(), matrix.sum(0).double()
-    return float((row * hit / (row + column - hit).clamp(min=1)).sum() / row.sum())
+def _ious(matrix):
+    """Of each class; NaN for one that is neither there nor called."""
+    hit = matrix.diagonal().double()
+    return hit / (matrix.sum(1) + matrix.sum(0) - hit)
 
 
 @exercise(
@@ -103,16 +93,22 @@ def _weighted(matrix):
         "this is the share of right pixels; each class counts the same, however small": lambda m: float(
             m.diagonal().sum() / m.sum()
         ),
-        "classes are weighted by their pixels; each counts the same": _weighted,
-        "a class that is neither there nor called is left out; here it counts as 0": _filled(0.0),
-        "a class that is neither there nor called is left out; here it counts as 1": _filled(1.0),
-        "a class that is neither there nor called gives 0 / 0, and the mean is NaN: leave it out": _filled(
-            float("nan")
+        "classes are weighted by their pixels; each counts the same": lambda m: float(
+            (m.sum(1) * _ious(m).nan_to_num(0)).sum() / m.sum()
+        ),
+        "a class that is neither there nor called is left out; here it counts as 0": lambda m: float(
+            _ious(m).nan_to_num(0).mean()
+        ),
+        "a class that is neither there nor called is left out; here it counts as 1": lambda m: float(
+            _ious(m).nan_to_num(1).mean()
+        ),
+        "a class that is neither there nor called gives 0 / 0, and the mean is NaN: leave it out": lambda m: float(
+            _ious(m).mean()
         ),
         "a class that is called though it is nowhere has an IoU of 0, and counts": {"there": lambda r, c: r > 0},
         "a class that is there though it is never called has an IoU of 0, and counts": {"there": lambda r, c: c > 0},
         "an IoU of 0 counts, too; only a class that is neither there nor called is left out": lambda m: float(
-            (iou := m.diagonal() / (m.sum(0) + m.sum(1) - m.diagonal()))[iou > 0].mean()
+            (iou := _ious(m))[iou > 0].mean()
         ),
     },
 )

@@ -48,7 +48,7 @@ archive: $(READY) ## one file for a room without a network: built book, wheel of
 lab: $(VENV)/.lab student ## open the student notebooks in JupyterLab (the chapters with solutions are in book/)
 	@$(BIN)/jupyter lab --notebook-dir . student
 
-lint: $(READY) ## ruff, types of the core, spelling, clean and complete notebooks, student notebooks up to date
+lint: $(READY) ## ruff, types, spelling, clean and complete notebooks, student notebooks up to date
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

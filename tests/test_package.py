@@ -60,12 +60,14 @@ def test_one_way_to_do_a_thing():
         r"numel\(\) for \w+ in \w+(\.\w+)?\.parameters\(\)\)": {"vil_lite/complexity.py"},
         r"time\.perf_counter\b": {
             "experiments/_record.py",
+            *(f"book/_tools/{name}.py" for name in ("build", "colab_trial", "execute")),
             *(f"vil_lite/{name}.py" for name in ("complexity", "_run", "training", "yolo/compare")),
         },
         r"sys\.path\.insert\(": {"vil_lite/teach/setup_cell.py"},
         r"# fmt: (skip|off)": set(),
     }
-    sources = [*LIBRARY.rglob("*.py"), *(ROOT / "experiments").glob("*.py"), *(ROOT / "tests").rglob("test_*.py")]
+    sources = [*LIBRARY.rglob("*.py"), *(ROOT / "tests").rglob("test_*.py")]
+    sources += [path for folder in ("experiments", "book/_tools") for path in (ROOT / folder).glob("*.py")]
     texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in sources}
     del texts["tests/test_package.py"]
     for pattern, wanted in places.items():

@@ -51,23 +51,6 @@ def _every_gate_from_s_on(i, f):
     return log_D
 
 
-def _asks_without_scale(q, k, v, i, f, C, n, m):
-    """4.4 token by token, as chapter 3 does it."""
-    C, n = torch.exp(m.double())[:, None, None] * C, torch.exp(m.double())[:, None] * n
-    asked, h = (C, n), []
-    C, n = 0 * C, 0 * n
-    for t in range(q.shape[1]):
-        forget, write = torch.sigmoid(f[:, t].double()), torch.exp(i[:, t].double())
-        asked = (forget[:, None, None] * asked[0], forget[:, None] * asked[1])
-        C = forget[:, None, None] * C + write[:, None, None] * k[:, t, :, None] * v[:, t, None, :]
-        n = forget[:, None] * n + write[:, None] * k[:, t]
-        scaled = q[:, t].double() / q.shape[2] ** 0.5
-        total = (scaled * n).sum(-1) + (q[:, t] * asked[1]).sum(-1)
-        read = (scaled[:, None] @ C)[:, 0] + (q[:, t, None].double() @ asked[0])[:, 0]
-        h.append(read / total.abs().clamp(min=1)[:, None])
-    return torch.stack(h, 1).float()
-
-
 def _agree_on(form, reference, S):
     """4.5 on short sequences."""
     for shift in (-6.0, 0.0, 90.0):
@@ -366,7 +349,7 @@ WRONG = {
         "log_decay": (_every_gate_from_s_on, "own forget gate is counted"),
         "half_life": (lambda bias: -1 / torch.log(torch.sigmoid(bias)), "1/e = 0.37"),
         "dies": (lambda i, f: torch.exp(-i).isinf(), "a quiet gate is not enough"),
-        "parallel_from": (_asks_without_scale, "asks the memory is not divided"),
+        "parallel_from": (lambda q, k, v, i, f, C, n, m: _from_nothing(q, k, v, i, f), "form that starts empty"),
         "agree": (lambda form, reference: _agree_on(form, reference, S=20), "older than 40"),
         "longest": (lambda budget, b, h, n: math.isqrt(budget // (4 * b * h)), "count `matrices`"),
     },

@@ -1,11 +1,13 @@
 """Write a recorded result: book/results/NAME.json with figures, command, device, versions, seeds, date; and time fairly."""
 
+import base64
 import json
 import os
 import platform
 import subprocess
 import sys
 import time
+import zlib
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -43,6 +45,11 @@ def kept(path, compute):
         write(path, json.dumps(compute()))
         print(f"{path.stem} is done", flush=True)
     return json.loads(path.read_text())
+
+
+def packed(tensor):
+    """The bytes of a tensor as text: compressed, base64."""
+    return base64.b64encode(zlib.compress(tensor.contiguous().numpy().tobytes(), 9)).decode()
 
 
 def device():

@@ -18,9 +18,8 @@ from functools import partial
 import torch
 from _runs import Runs
 from _small import accuracy, shuffled, train
-from _tables import fitted
+from _tables import fitted, small
 
-from vil_lite import VisionLSTM
 from vil_lite.checkpoints import load_official_state_dict
 from vil_lite.complexity import flops
 from vil_lite.data import scenes32
@@ -34,22 +33,18 @@ SETTINGS = {
     "small rate alone": {"updates": 1500, "extra": 500, "rate": 1e-3},
 }
 STRIDES = {"old": 8, "new": 4}
-
-
-def small(stride):
-    """Four blocks of width 32; a grey image of 32 x 32 pixels in 8 x 8 patches, one every `stride` pixels."""
-    return VisionLSTM(32, 4, image_size=32, patch_size=8, stride=stride, channels=1, num_classes=10)
+scene_model = partial(small, image_size=32, patch_size=8)
 
 
 def at_stride(model, stride):
     """The same weights at another stride, with positions resized once."""
-    return load_official_state_dict(small(stride), model.state_dict())
+    return load_official_state_dict(scene_model(stride=stride), model.state_dict())
 
 
 def run(setting, seed, data, test, tiny=False):
     """All ways of one seed: {way: {"accuracy", "updates"}}."""
     updates, extra, rate = (2, 1, 1e-3) if tiny else SETTINGS[setting].values()
-    trained = fitted(partial(small, STRIDES["old"]), data, updates, 1e-2, seed)
+    trained = fitted(partial(scene_model, stride=STRIDES["old"]), data, updates, 1e-2, seed)
     found = {f"as_it_is_{name}": {"accuracy": accuracy(at_stride(trained, s), *test)} for name, s in STRIDES.items()}
 
     def go_on(way, stride, updates):

@@ -14,14 +14,13 @@ Kept of each run: confusion matrices of the test scenes, of all pixels and of th
 Writes book/results/ch18_segmentation.json.
 """
 
-import base64
-import zlib
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from _record import packed
 from _runs import Runs, best_rate
 from _small import minimise, shuffled
 
@@ -116,10 +115,6 @@ def guessed(model, images, size):
     """(N, 64, 64) uint8"""
     parts = seen_at(images, size).split(20)
     return torch.cat([at_full_size(model.eval()(part)).argmax(1).to(torch.uint8) for part in parts])
-
-
-def packed(mask):
-    return base64.b64encode(zlib.compress(mask.contiguous().numpy().tobytes(), 9)).decode()
 
 
 def learn(make, size, seed, updates, rate, judged=("val", 0, TEST)):

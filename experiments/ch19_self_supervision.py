@@ -17,16 +17,14 @@ parts   choose     rate of pre-training, by the loss at its end, for each target
 Writes book/results/ch19_self_supervision.json.
 """
 
-import base64
 import copy
 import io
 import warnings
-import zlib
 from functools import cache, partial
 
 import numpy as np
 import torch
-from _record import RESULTS
+from _record import RESULTS, packed
 from _runs import RUNS, Runs, best_rate
 from _small import correct, minimise, shuffled, train
 from torch import nn
@@ -174,9 +172,9 @@ def fine(backbone, each, seed, updates, rate, judged):
     return 100 * sum(right) / len(right)
 
 
-def packed(images):
-    """Images in [0, 1] as text: bytes, compressed, base64."""
-    return base64.b64encode(zlib.compress((images * 255).round().to(torch.uint8).numpy().tobytes(), 9)).decode()
+def as_text(images):
+    """Images in [0, 1]."""
+    return packed((images * 255).round().to(torch.uint8))
 
 
 def show(net):
@@ -185,10 +183,10 @@ def show(net):
     # one of each of the classes that a look confuses least and most
     rows = [int((test[1] == c).nonzero()[2]) for c in (1, 3, 6, 7, 8, 9)][:SHOWN]
     looks = {"features": partial(features, net.backbone), "pixels": lambda x: x.flatten(1)}
-    found = {"images": packed(test[0][rows]), "labels": test[1][rows].tolist()}
+    found = {"images": as_text(test[0][rows]), "labels": test[1][rows].tolist()}
     for name, look in looks.items():
         near = torch.cdist(look(test[0][rows]), look(pool[0][:SEARCHED])).topk(NEIGHBOURS, largest=False).indices
-        found[name] = {"images": packed(pool[0][near.flatten()]), "labels": pool[1][near].tolist()}
+        found[name] = {"images": as_text(pool[0][near.flatten()]), "labels": pool[1][near].tolist()}
     return found
 
 

@@ -132,10 +132,10 @@ def maps_of(model, images, labels):
     }
 
 
-def correlations(a, b):
-    """Spearman's rank correlation image by image; 0 where a map is constant."""
+def correlation(a, b):
+    """The mean of Spearman's rank correlations image by image; 0 where a map is constant."""
     found = [spearmanr(x, y).statistic if x.std() > 0 and y.std() > 0 else 0.0 for x, y in zip(a.numpy(), b.numpy())]
-    return [float(one) for one in found]
+    return sum(map(float, found)) / len(found)
 
 
 def stages(seed, updates):
@@ -165,13 +165,9 @@ def saliency(seed, updates):
         base = base or maps
         for method, rows in maps.items():
             for against, other in (("trained", base[method]), ("image", bright[rows.shape[1]])):
-                of_each = correlations(rows, other)
-                found[against].setdefault(method, {})[stage] = sum(of_each) / len(of_each)
-    found["occlusion"] = {
-        method: sum(of := correlations(base[method], base["occlusion"])) / len(of)
-        for method in ("gradient x input, patches", "grad-cam")
-    }
-    found["occlusion"]["image"] = sum(of := correlations(bright[49], base["occlusion"])) / len(of)
+                found[against].setdefault(method, {})[stage] = correlation(rows, other)
+    others = {method: base[method] for method in ("gradient x input, patches", "grad-cam")} | {"image": bright[49]}
+    found["occlusion"] = {name: correlation(other, base["occlusion"]) for name, other in others.items()}
     return found
 
 

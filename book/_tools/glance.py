@@ -22,17 +22,11 @@ NOT_TRIED = (
 
 def table(root: Path = ROOT) -> str:
     """The table in Markdown."""
-    rows = [("exact", exact(root)), ("measured", recall(root)), ("measured", digits(root))]
-    rows += [
-        ("measured", pixels(root)),
-        ("measured", labels(root)),
-        ("it loses", speed(root)),
-        ("it loses", detector(root)),
-        ("not tried", NOT_TRIED),
-    ]
-    return (
-        "\n".join(["| | What we found |", "|---|---|", *(f"| **{kind}** | {words} |" for kind, words in rows)]) + "\n"
-    )
+    rows = [("exact", exact(root))]
+    rows += [("measured", found(root)) for found in (recall, digits, pixels, labels)]
+    rows += [("it loses", found(root)) for found in (speed, detector)]
+    rows += [("not tried", NOT_TRIED)]
+    return "| | What we found |\n|---|---|\n" + "".join(f"| **{kind}** | {words} |\n" for kind, words in rows)
 
 
 def record(root: Path, name: str) -> dict:

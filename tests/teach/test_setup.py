@@ -168,12 +168,12 @@ def bare(tmp_path_factory):
     return python, wheel
 
 
-def run_bare(python, code, source):
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment |= {"VIL_LITE_SOURCE": str(source), "PIP_RETRIES": "0", "PIP_NO_INDEX": "1"}
-    return subprocess.run(
-        [python, "-c", code], capture_output=True, text=True, cwd=Path(python).parent, env=environment
-    )
+def run_bare(python, code, source=None, folder=None):
+    environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIL_LITE_SOURCE"}}
+    environment |= {"VIL_LITE_SOURCE": str(source)} if source else {}
+    environment |= {"PIP_RETRIES": "0", "PIP_NO_INDEX": "1"}
+    folder = folder or Path(python).parent
+    return subprocess.run([python, "-c", code], capture_output=True, text=True, cwd=folder, env=environment)
 
 
 def test_the_cell_installs_the_library_beside_the_torch_that_is_there(bare):
@@ -227,9 +227,7 @@ def test_on_a_plain_laptop_all_that_the_chapter_needs_is_installed(tmp_path):
     """Nothing is there, and `pip` writes down what it is asked for: torch and the rest, then the library and it alone."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
     (tmp_path / "pip.py").write_text("import sys; print(*sys.argv[1:], file=open('asked.txt', 'a'))\n")
-    environment = {k: v for k, v in os.environ.items() if k not in {"PYTHONPATH", "VIL_LITE_SOURCE"}}
-    python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-c", setup_cell(17)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    run_bare(tmp_path / "venv" / "bin" / "python", setup_cell(17), folder=tmp_path).check_returncode()
     packages, library = (tmp_path / "asked.txt").read_text().splitlines()
     wanted = "torch torchvision matplotlib ipywidgets scikit-learn accelerate tqdm timm ultralytics"
     assert packages == f"install -q {wanted} onnx onnxruntime onnxscript onnxslim"
@@ -242,8 +240,5 @@ def test_a_checkout_around_the_notebook_is_used(bare, tmp_path):
     (tmp_path / "vil_lite").mkdir()
     (tmp_path / "vil_lite" / "__init__.py").write_text("here = True\n")
     code = setup_cell(3) + "\nimport vil_lite\nprint(vil_lite.here)"
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run(
-        [python, "-c", code], capture_output=True, text=True, cwd=tmp_path / "student", env=environment
-    )
+    done = run_bare(python, code, folder=tmp_path / "student")
     assert done.stdout == "True\n", done.stderr

@@ -1,9 +1,11 @@
 """Intervals that cover what they promise: simulated comparisons whose true difference is known."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from vil_lite.statistics import half_width, paired, pooled_variance
+from vil_lite.statistics import Difference, half_width, paired, pooled_variance
 from vil_lite.yolo.statistics import paired_difference
 
 SIMULATED = 2000  # a share of 0.95 is then known to half a per cent
@@ -94,5 +96,24 @@ def test_what_cannot_be_compared_is_refused(a, b, options, message):
 
 
 def test_a_difference_says_what_it_is():
-    assert "cannot be told apart" in str(paired([1.0, 2.0, 3.0], [1.5, 1.5, 3.0]))
-    assert str(paired([3.0, 4.0, 5.1], [1.0, 2.0, 3.0], comparisons=5)).endswith("5 comparisons together): higher")
+    assert str(paired([1.0, 2.0, 3.0], [1.5, 1.5, 3.0])).endswith("] cannot be told apart")
+    higher = paired([3.0, 4.0, 5.1], [1.0, 2.0, 3.0], comparisons=5)
+    assert str(higher) == " +2.03 [ +1.70,  +2.36] higher"
+    assert str(Difference(-2, -13, -1.456, 3)) == " -2.00 [-13.00,  -1.46] lower"
+    assert higher.basis == "mean [95% interval] of 3 pairs, widened for 5 comparisons"
+    assert Difference(1, 0, 2, 8, 0.975).basis == "mean [97.5% interval] of 8 pairs"
+
+
+SIZES = [0.0, 1e-9, 0.0004, 0.00499, 0.005, 0.3, 9.995, 48.1234, 99.99, 100.0]
+
+
+def test_a_printed_difference_leaves_room_on_a_line_of_80_columns_and_hides_no_side_of_zero():
+    numbers = sorted({sign * size for size in SIZES for sign in (-1, 1)} | {-0.0})
+    for low, mean, high in itertools.combinations_with_replacement(numbers, 3):
+        printed = str(Difference(mean, low, high, 5, comparisons=22))
+        assert len(printed) <= 47, printed
+        shown = [float(part.strip(" ,]")) for part in printed.replace("[", ",").split("]")[0].split(",")]
+        assert [np.sign(x) for x in shown] == [np.sign(x) for x in (mean, low, high)], printed
+        assert not any(np.signbit(x) for x in shown if x == 0), printed
+        np.testing.assert_allclose(shown, (mean, low, high), atol=0.005001)
+    assert len(Difference(0, 0, 0, 1000, 0.9999, 1000).basis) <= 80

@@ -27,13 +27,16 @@ class Difference(NamedTuple):
         """Does the interval leave out 0?"""
         return self.low > 0 or self.high < 0
 
+    @property
+    def basis(self) -> str:
+        """What a line of the printed difference is made of; said once under a list of them."""
+        together = f", widened for {self.comparisons} comparisons" if self.comparisons > 1 else ""
+        return f"mean [{100 * self.level:g}% interval] of {self.seeds} pairs{together}"
+
     def __str__(self) -> str:
-        together = f", {self.comparisons} comparisons together" if self.comparisons > 1 else ""
+        """The mean, its interval and what it allows to say, in at most 47 columns for numbers up to 100: a page has 80."""
         verdict = ("higher" if self.mean > 0 else "lower") if self.clear else "cannot be told apart"
-        return (
-            f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}] "
-            f"({self.seeds} pairs, {self.level:.0%}{together}): {verdict}"
-        )
+        return f"{_signed(self.mean)} [{_signed(self.low)}, {_signed(self.high)}] {verdict}"
 
 
 def paired(a: ArrayLike, b: ArrayLike, level: float = 0.95, comparisons: int = 1) -> Difference:
@@ -84,3 +87,8 @@ def half_width(errors: Sequence[tuple[float, int]], level: float = 0.95, compari
         return 0.0
     freedom = total**2 / sum(variance**2 / free for variance, free in errors)
     return float(t.ppf(1 - (1 - level) / (2 * comparisons), freedom) * np.sqrt(total))
+
+
+def _signed(x: float) -> str:
+    """Two decimals, more where they would hide on which side of 0 a number lies: never -0.00."""
+    return f"{x + 0.0:+6.2f}" if abs(x) >= 0.005 or x == 0 else f"{x:+6.1g}"

@@ -48,9 +48,9 @@ def setup(seed: int = 0, full: bool | None = None) -> Run:
     versions = f"vil_lite {_version()} · torch {torch.__version__} · Python {platform.python_version()}"
     print(f"{versions} · {_name(device)}")
     if full:
-        print("FULL: the long budget (back to the short one: VIL_FULL=0 or teach.setup(full=False))")
+        print("FULL: the long budget (the short one: VIL_FULL=0 or teach.setup(full=False))")
     else:
-        print("FAST: sized for a CPU (the long budget, for a GPU: VIL_FULL=1 or teach.setup(full=True))")
+        print("FAST: sized for a CPU (for a GPU: VIL_FULL=1 or teach.setup(full=True))")
     return Run(full=full, device=device, seed=seed)
 
 

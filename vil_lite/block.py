@@ -26,7 +26,6 @@ import torch.nn.functional as F
 import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from torchvision.ops import StochasticDepth
 
 from vil_lite._names import did_you_mean
 from vil_lite.layers import CausalConv1d, LayerNorm, LinearBlockDiagonal, MultiHeadNorm, SequenceConv2d, small_init_
@@ -198,6 +197,8 @@ class ViLBlock(nn.Module):
         self.norm = LayerNorm(dim, bias=version == 2)
         self.layer = ViLLayer(dim, directions, version=version, **layer)
         self.scale = nn.Parameter(torch.full((dim,), float(layer_scale))) if layer_scale is not None else None
+        from torchvision.ops import StochasticDepth  # here: it brings torch's compiler, half of what an import takes
+
         self.drop_path = StochasticDepth(drop_path, "row")
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:

@@ -4,7 +4,7 @@
 - MathJax comes from the pip package sphinx-mathjax-offline, only the files that pages can ask for
 - thebe's scripts, which would load from a CDN, are left out
 - a bibliography is plain text for screen readers
-- launch buttons open the student notebook of a chapter, and the download button gives it
+- launch buttons open the student notebook of a chapter, and the download button gives it; its entries say what they give
 - search finds a word in British and in American spelling
 - {drawing} puts an SVG of book/_static into the page, so that it follows light and dark mode
 - {recorded-results} lists book/results/*.json with command and device
@@ -67,9 +67,12 @@ def plain_citations(app: Sphinx, pagename, templatename, context, doctree) -> No
         context["body"] = body.replace(' role="doc-biblioentry"', "")
 
 
+CHAPTER = re.compile(r"book/part[^/]+/(\d\d[a-z]?_\w+|project)$")
+
+
 def launch_student(app: Sphinx, pagename, templatename, context, doctree) -> None:
     """Send Colab and Binder to the notebook of student/ instead of the master with its solutions."""
-    match = re.search(r"book/part[^/]+/(\d\d[a-z]?_\w+|project)$", pagename)
+    match = CHAPTER.search(pagename)
     if not match:
         return
 
@@ -89,6 +92,19 @@ def give_student(app: Sphinx, exception) -> None:
         given = Path(app.srcdir) / "student" / page.name
         if given.is_file():
             shutil.copyfile(given, page)
+
+
+def name_downloads(app: Sphinx, pagename, templatename, context, doctree) -> None:
+    """Call the entries of the download button what a reader gets; the theme calls them .ipynb, .md and .pdf."""
+    names = {
+        ".ipynb": "Notebook to work in (.ipynb)" if CHAPTER.search(pagename) else "This page as a notebook (.ipynb)",
+        ".md": "Text of this page (.md)",
+        ".pdf": "Print this page, or save it as PDF",
+    }
+    for group in context.get("header_buttons", []):
+        for button in group.get("buttons", []):
+            if button.get("text") in names:
+                button |= {"text": names[button["text"]], "tooltip": None}  # a tooltip would say it again
 
 
 SPELLINGS = (
@@ -237,6 +253,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("html-page-context", plain_citations)
     app.connect("html-page-context", launch_student, priority=900)
+    app.connect("html-page-context", name_downloads, priority=900)
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", give_student)
     app.connect("build-finished", spell_both_ways)

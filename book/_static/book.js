@@ -13,22 +13,23 @@ addEventListener("DOMContentLoaded", () => {
 // pages), the theme sees to code as the page was loaded.  What was folded has a width only once it is open.
 (() => {
   const kinds = { "article mjx-container": "Equation", ".pst-scrollable-table-container": "Table", ".vl-drawing > div": "Drawing" };
-  const update = () => {
-    for (const [selector, name] of Object.entries(kinds)) {
-      for (const box of document.querySelectorAll(selector)) {
-        const scrolls = box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== "visible";
-        box.classList.toggle("vl-scrolls", scrolls);
-        box.tabIndex = scrolls ? 0 : -1;
-        if (scrolls) {
-          box.setAttribute("role", "group");
-          box.setAttribute("aria-label", `${name}, scrolls sideways`);
-        } else if (box.getAttribute("role") === "group") {
-          box.removeAttribute("role");
-          box.removeAttribute("aria-label");
-        }
+  const wider = box => box.scrollWidth > box.clientWidth + 1;
+  const update = () => { // all that is measured first: between changes, each measure would lay out the whole page again
+    const boxes = Object.entries(kinds).flatMap(([selector, name]) => [...document.querySelectorAll(selector)]
+      .map(box => [box, name, wider(box) && getComputedStyle(box).overflowX !== "visible"]));
+    const listings = [...document.querySelectorAll("article details pre")].map(pre => [pre, wider(pre)]);
+    for (const [box, name, scrolls] of boxes) {
+      box.classList.toggle("vl-scrolls", scrolls);
+      box.tabIndex = scrolls ? 0 : -1;
+      if (scrolls) {
+        box.setAttribute("role", "group");
+        box.setAttribute("aria-label", `${name}, scrolls sideways`);
+      } else if (box.getAttribute("role") === "group") {
+        box.removeAttribute("role");
+        box.removeAttribute("aria-label");
       }
     }
-    for (const pre of document.querySelectorAll("article details pre")) pre.tabIndex = pre.scrollWidth > pre.clientWidth + 1 ? 0 : -1;
+    for (const [pre, scrolls] of listings) pre.tabIndex = scrolls ? 0 : -1;
   };
   addEventListener("load", async () => {
     update();

@@ -103,7 +103,7 @@ def test_a_class_that_is_killed_and_goes_on(folder):
     for _ in range(3):  # from the first import to the last row: no row is lost, whenever it ends
         again = started(folder, start_new_session=True)
         with suppress(subprocess.TimeoutExpired):
-            again.wait(moments.uniform(0, 6))
+            again.wait(moments.uniform(0, 4))
         with suppress(ProcessLookupError):
             os.killpg(again.pid, signal.SIGKILL)
         again.communicate()

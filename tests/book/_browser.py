@@ -19,9 +19,9 @@ CHAPTERS = [path.relative_to(ROOT).with_suffix(".html").as_posix() for path in e
 
 
 @contextlib.contextmanager
-def reader(chromium, site, width=1280, mode="light"):
-    """A page of the browser and the list of what went wrong in it."""
-    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=mode)
+def reader(chromium, site, width=1280, mode="light", **options):
+    """A page of the browser and the list of what went wrong in it.  options: of the context, has_touch=True ..."""
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=mode, **options)
     tab, wrong = context.new_page(), []
 
     def guard(request):

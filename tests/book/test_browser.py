@@ -77,6 +77,27 @@ def test_code_is_as_large_on_a_tablet_as_on_a_laptop(chromium, site):
     assert len(sizes) == 1
 
 
+COPY = """() => [...document.querySelectorAll("article .highlight:has(> .copybtn)")].filter(box => box.checkVisibility()).map(box => {
+    const button = box.querySelector(".copybtn"), at = button.getBoundingClientRect(), range = document.createRange();
+    const texts = document.createTreeWalker(box.querySelector("pre"), NodeFilter.SHOW_TEXT), under = [];
+    while (texts.nextNode()) {
+        range.selectNodeContents(texts.currentNode);
+        for (const part of range.getClientRects())
+            if (part.right > at.left + 1 && part.width > 1 && part.bottom > at.top + 3 && part.top < at.bottom - 3)
+                under.push(texts.currentNode.data);
+    }
+    return [getComputedStyle(button).opacity, under.join("")]; })"""
+
+
+@pytest.mark.parametrize("finger", [True, False])
+def test_the_button_to_copy_code_is_there_for_a_finger_and_hides_no_code(chromium, site, finger):
+    with reader(chromium, site, 390, has_touch=finger, is_mobile=finger) as (tab, _):
+        visit(tab, f"{site}/{CHAPTERS[2]}")
+        seen = tab.evaluate(COPY)
+        assert len(seen) > 20 and {opacity for opacity, _ in seen} == {"1" if finger else "0"}
+        assert not finger or [under for _, under in seen if under.strip()] == []
+
+
 @pytest.mark.parametrize("part", ["part1_memory", "part2_vision", "part3_detection"])
 def test_a_part_on_one_page_is_both_sides_of_one_sheet(chromium, site, part):
     with reader(chromium, site) as (tab, _):

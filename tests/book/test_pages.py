@@ -99,6 +99,15 @@ def test_a_good_book_is_built_offline_with_its_outputs(built):
     assert "vl-report" not in page, "the repository's address is a placeholder: nobody reads reports there"
 
 
+def test_downloads_have_names(built):
+    """A reader of the page knows what .ipynb is not."""
+    chapter, page = built.html("book/chapter.html"), built.html("book/index.html")
+    assert "This page as a notebook (.ipynb)" in chapter and "Text of this page (.md)" in page
+    for html in (chapter, page):
+        assert "Print this page, or save it as PDF" in html
+        assert re.search(r'btn__text-container">\s*\.', html) is None
+
+
 def test_search_finds_both_spellings(built):
     index = json.loads(built.html("searchindex.js").removeprefix("Search.setIndex(").removesuffix(")"))
     british, american = SearchEnglish({}).stem("stabiliser"), SearchEnglish({}).stem("stabilizer")
@@ -242,6 +251,7 @@ def test_the_launch_buttons_open_the_student_notebooks(book):
             f"https://colab.research.google.com/github/{address.removeprefix('https://github.com/')}/blob/main/{opened}"
         )
         assert f'"{colab}"' in html, path.name
+        assert ("Notebook to work in (.ipynb)" in html) == chapter, path.name
         assert not chapter or f"blob/main/book/{path.parent.name}/{path.name}" not in html
 
 

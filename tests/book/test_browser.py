@@ -38,33 +38,41 @@ def test_the_guards_notice_what_they_are_there_for(chromium, site):
         assert len(list(equations(tab))) == 2
 
 
+@pytest.fixture(scope="module")
+def phone(chromium, site):
+    """One window for all chapters: it fetches and compiles what they share once."""
+    with reader(chromium, site, 390) as window:
+        yield window
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_sliders_move_and_solutions_and_hints_open_by_keyboard(chromium, site, name):
-    with reader(chromium, site, 390) as (tab, wrong):
-        visit(tab, f"{site}/{name}")
-        sliders = tab.locator(".vl-explore input[type=range]")
-        source = (ROOT / name).with_suffix(".ipynb").read_text(encoding="utf-8")
-        assert sliders.count() > 0 or ("/part" not in name and "teach.explore(" not in source), f"{name} has no slider"
-        for n in range(sliders.count()):
-            slider = sliders.nth(n)
-            assert slider.evaluate("s => s.labels.length") == 1
-            picture = slider.locator("xpath=ancestor::figure").locator("img")
-            state = picture.get_attribute("src"), picture.get_attribute("alt"), slider.get_attribute("aria-valuetext")
-            slider.focus()
-            tab.keyboard.press("ArrowRight")
-            assert slider.input_value() == "1"
-            assert picture.get_attribute("src") != state[0], f"{name}: slider {n} changes no frame"
-            assert slider.get_attribute("aria-valuetext") != state[2]
-            assert picture.get_attribute("alt")
-            tab.keyboard.press("ArrowLeft")
-            assert picture.get_attribute("src") == state[0] and picture.get_attribute("alt") == state[1]
-        for summary in tab.locator("article summary").all()[:3]:
-            box = summary.locator("xpath=..")
-            assert not box.evaluate("d => d.open"), f"{name}: something hidden is open from the start"
-            summary.focus()
-            tab.keyboard.press("Enter")
-            assert box.evaluate("d => d.open")
-        assert wrong == []
+def test_sliders_move_and_solutions_and_hints_open_by_keyboard(phone, site, name):
+    tab, wrong = phone
+    wrong.clear()
+    visit(tab, f"{site}/{name}")
+    sliders = tab.locator(".vl-explore input[type=range]")
+    source = (ROOT / name).with_suffix(".ipynb").read_text(encoding="utf-8")
+    assert sliders.count() > 0 or ("/part" not in name and "teach.explore(" not in source), f"{name} has no slider"
+    for n in range(sliders.count()):
+        slider = sliders.nth(n)
+        assert slider.evaluate("s => s.labels.length") == 1
+        picture = slider.locator("xpath=ancestor::figure").locator("img")
+        state = picture.get_attribute("src"), picture.get_attribute("alt"), slider.get_attribute("aria-valuetext")
+        slider.focus()
+        tab.keyboard.press("ArrowRight")
+        assert slider.input_value() == "1"
+        assert picture.get_attribute("src") != state[0], f"{name}: slider {n} changes no frame"
+        assert slider.get_attribute("aria-valuetext") != state[2]
+        assert picture.get_attribute("alt")
+        tab.keyboard.press("ArrowLeft")
+        assert picture.get_attribute("src") == state[0] and picture.get_attribute("alt") == state[1]
+    for summary in tab.locator("article summary").all()[:3]:
+        box = summary.locator("xpath=..")
+        assert not box.evaluate("d => d.open"), f"{name}: something hidden is open from the start"
+        summary.focus()
+        tab.keyboard.press("Enter")
+        assert box.evaluate("d => d.open")
+    assert wrong == []
 
 
 def test_code_is_as_large_on_a_tablet_as_on_a_laptop(chromium, site):

@@ -3,10 +3,9 @@
     python experiments/ch14_uses.py                        all; needs lap and sahi beyond this project's packages
     python experiments/ch14_uses.py --uses embed half      some alone; the record holds all that were tried so far
 
-The shipped detector with ViL, and the plain YOLOv8n that is the common start of chapter 15, each on scenes of the scale that it
-was trained for.  Every use is ultralytics' own (slicing is SAHI's) in a process of its own.  For tracking, a camera flies over
-a large scene, whose aircraft stand still and are known.  What is done is kept in runs/ch14_uses.  Writes
-book/results/ch14_uses.json.
+The two shipped detectors, with ViL and without, on scenes of the scale that they were trained for.  Every use is ultralytics'
+own (slicing is SAHI's) in a process of its own.  For tracking, a camera flies over a large scene, whose aircraft stand still
+and are known.  What is done is kept in runs/ch14_uses.  Writes book/results/ch14_uses.json.
 """
 
 import argparse
@@ -33,6 +32,7 @@ from ultralytics.utils.benchmarks import benchmark
 from vil_lite._files import write
 from vil_lite.data import airfield
 from vil_lite.yolo import C2fViL, train_settings
+from vil_lite.yolo.shipped import METRES_PER_PIXEL
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "ch14_uses"
 SIZE, SEED, FRAMES, STEP, LARGE = 320, 23, 40, 4, 960
@@ -44,7 +44,7 @@ data = partial(ch17_exports.scenes, folder=FOLDER, train=8, val=4, image_size=SM
 
 
 def scene(model, size, index=0):
-    return airfield.scene(seed=SEED, index=index, image_size=size, metres_per_pixel=MODELS[model][1])
+    return airfield.scene(seed=SEED, index=index, image_size=size, metres_per_pixel=METRES_PER_PIXEL)
 
 
 def matches(boxes, truth):

@@ -3,13 +3,11 @@
     python experiments/ch15_compare.py                        everything
     python experiments/ch15_compare.py --seeds 0              one seed; more can be added later
     python experiments/ch15_compare.py --models yolov8n yolov8n-vil --seeds 0 1      some models; the first is compared with
-    python experiments/ch15_compare.py --epochs 24 --models yolov8n yolov8n-vil --seeds 0      the same for twice as long
     python experiments/ch15_compare.py --try                  one model, 64 images, two epochs, thrown away: about a minute
 
 Kill it at any time: the same command goes on where it stopped, in the middle of a run after its last whole epoch.  Runs go
-seed by seed, so that after each third all models have had the same.  At the end it writes book/results/ch15_compare.json, or
-ch15_longer.json for another number of epochs.  Finished runs are kept in experiments/ch15_runs/, or ch15_runs_24/ for 24 epochs
-(JSON, NPZ, weights); copy that folder to go on with another machine.
+seed by seed, so that after each third all models have had the same.  At the end it writes book/results/ch15_compare.json.
+Finished runs are kept in experiments/ch15_runs/ (JSON, NPZ, weights); copy that folder to go on with another machine.
 
 The plan.  Each run has one thread: two cores train two models at once, faster than one after the other with two threads,
 and a result does not depend on how many cores there are.  Start the command twice, with other --seeds, for that.  A run sees
@@ -67,22 +65,17 @@ def main():
         "--models", nargs="+", default=MODELS, help="the first is the one that others are compared with"
     )
     parser.add_argument("--threads", type=int, default=1, help="the same for all runs of a folder")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--try", action="store_true", dest="trial", help="a short run that records nothing")
     options = parser.parse_args()
     if options.trial:
         return trial(options.threads)
-    planned = options.epochs == EPOCHS
-    folder = FOLDER if planned else FOLDER.with_name(f"{FOLDER.name}_{options.epochs}")
     data = airfield.build(FOLDER / "runs" / "airfield", train=TRAIN, val=VAL, image_size=SIZE, seed=0)
-    budget = {"epochs": options.epochs, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
-    result = compare(options.models, data, folder, seeds=options.seeds, resamples=RESAMPLES, **budget, **SETTINGS)
+    budget = {"epochs": EPOCHS, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
+    result = compare(options.models, data, FOLDER, seeds=options.seeds, resamples=RESAMPLES, **budget, **SETTINGS)
     controls = [name for name in CONTROLS if {name, VIL} <= set(options.models)]
-    figures = figures_of(result, against(controls, folder, options.seeds))
+    figures = figures_of(result, against(controls, FOLDER, options.seeds))
     figures["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0)"
-    record(
-        "ch15_compare" if planned else "ch15_longer", figures, seeds=options.seeds, packages=("torch", "ultralytics")
-    )
+    record("ch15_compare", figures, seeds=options.seeds, packages=("torch", "ultralytics"))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@
     python experiments/ch15_finetune.py --models yolov8n yolov8n-vil      some models; the first is compared with
     python experiments/ch15_finetune.py --try                  one model, 64 images, two epochs, thrown away: about a minute
 
-The plan.  All models start from the weights of a plain YOLOv8n that was trained for long (ch15_start.py), as people start
-from COCO's: every tensor of the same name and shape is taken over; what is new in a model starts from random.  Then all are
-trained on the same 1500 scenes for 12 epochs.  No epoch and no seed is chosen by the images that are reported: the last epoch
-counts, and the learning rate of each model, one of three, was chosen by one run each (a seed and scenes that appear nowhere
-else).  Controls: C2f and attention of equal parameters, and plain YOLOv8n on images of 352 pixels, which costs as much time
-as ViL at P4 and P5 does.  Plain and ViL at P4 and P5 have five seeds, the others three.
+The plan.  All models start from the weights of a plain YOLOv8n that was trained for long (the shipped one, ch15_ship.py), as
+people start from COCO's: every tensor of the same name and shape is taken over; what is new in a model starts from random.
+Then all are trained on the same 1500 scenes for 12 epochs.  No epoch and no seed is chosen by the images that are reported: the
+last epoch counts, and the learning rate of each model, one of three, was chosen by one run each (a seed and scenes that appear
+nowhere else).  Controls: C2f and attention of equal parameters, and plain YOLOv8n on images of 352 pixels, which costs as much
+time as ViL at P4 and P5 does.  Plain and ViL at P4 and P5 have five seeds, the others three.
 
 Kill it at any time: the same command goes on where it stopped.  Each run has one thread and trains in bfloat16, so two
 commands with other --seeds use two cores.  Small files of finished runs (JSON, NPZ) lie in experiments/runs/ch15_finetune: commit
@@ -25,10 +25,9 @@ import tempfile
 from pathlib import Path
 
 import ch15_compare
-import ch15_start
 from _record import record
 from ch15_compare import RESAMPLES, VIL, against, figures_of
-from ch15_start import SCALE, WEIGHTS
+from ch15_ship import SCALE, SETTINGS, SIZE
 from ultralytics.utils import ROOT
 
 from vil_lite.data import airfield
@@ -48,10 +47,10 @@ MODELS = [
     LARGER,
 ]
 MAIN, CONTROLS = ("yolov8n", VIL), [*ch15_compare.CONTROLS, LARGER]
-TRAIN, VAL, SIZE, BATCH = 1500, 230, ch15_start.SIZE, 16
+TRAIN, VAL, BATCH = 1500, 230, 16
 EPOCHS, RATE_EPOCHS = 12, 4
 RATES, RATE_SEED = (5e-4, 1e-3, 2e-3), 100
-SETTINGS = {**ch15_start.SETTINGS, "amp": "bf16"}
+SETTINGS = {**SETTINGS, "amp": "bf16"}
 
 
 def start_file(folder):
@@ -59,7 +58,7 @@ def start_file(folder):
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     if not Path("start.pt").is_file():
-        shipped.airfield_detector(WEIGHTS).save("start.pt")
+        shipped.airfield_detector(shipped.PLAIN).save("start.pt")
     return "start.pt"
 
 

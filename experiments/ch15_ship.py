@@ -1,89 +1,152 @@
-"""Put the best ViL detector of chapter 15's comparison into the package, with its card.
+"""The two detectors that come with the package, trained alike: YOLOv8n with ViL, and plain YOLOv8n.
 
-    python experiments/ch15_ship.py        after ch15_compare.py; about a minute
+    python experiments/ch15_ship.py                 train, or go on where that stopped; then pack, judge and record
+    python experiments/ch15_ship.py --try           64 scenes, two epochs, thrown away
 
-Of all finished runs of a model with ViL in experiments/ch15_runs*/ the one with the highest mAP50-95 on the validation scenes
-is packed into vil_lite/yolo/weights/airfield27.pth.  Because it was chosen there, it is judged anew on 200 scenes of another
-seed, which played no part; the card gives both.  Writes vil_lite/yolo/weights/airfield27.md and book/results/ch15_ship.json.
+People start from COCO's weights; nobody here can download them.  So a plain YOLOv8n is trained once on scenes of many scales,
+and both detectors take from it every weight that fits (`vil_lite.yolo.load_weights`).  Then each is trained on the same scenes
+of one scale, with the same settings.  The scenes are drawn with seed 100, which no other experiment uses; the last epoch
+counts; the detectors are judged, as packed, on 230 scenes that played no part.  The plain one is also the start of all models
+that ch15_finetune.py compares.
+
+Kill it at any time: it goes on after the last whole epoch.  Scenes, epochs and weights are kept in experiments/ch15_ship/.  About
+five hours on one core with bfloat16.  Writes vil_lite/yolo/weights/ with the cards, and book/results/ch15_ship.json.
 """
 
-import json
+import argparse
 import tempfile
 from pathlib import Path
 
+import torch
 from _record import record
-from ch15_compare import FOLDER, SIZE, TRAIN
+from ultralytics import YOLO
+from ultralytics.utils import torch_utils
 
+import vil_lite
 from vil_lite._files import write
+from vil_lite.complexity import parameters
 from vil_lite.data import airfield
 from vil_lite.yolo import shipped
+from vil_lite.yolo.compare import _curves, _flat, _Keeping, yaml_of
+from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
+from vil_lite.yolo.training import train_in_bfloat16, train_settings
 
-SEED, SCENES = 1, 200
-CARD = """# airfield27
+FOLDER = Path(__file__).resolve().parent / "ch15_ship"
+SEED, FRESH, TRAIN, VAL, SIZE, BATCH, RESAMPLES = 100, 101, 8000, 230, 320, 16, 500
+SCALE = shipped.METRES_PER_PIXEL  # half of all aircraft are longer than 57 pixels
+# Seen from above any side may be up, and size tells a class: flips on both axes, no scaling, no mosaic.
+SETTINGS = {"cos_lr": True, "lrf": 0.02, "mosaic": 0.0, "scale": 0.0, "flipud": 0.5, "warmup_epochs": 1.0}
+MANY = {"metres_per_pixel": (0.4, 0.8), "epochs": 12, "scale": 0.1}
+ONE = {"metres_per_pixel": SCALE, "epochs": 5, "lr0": 1e-3, "warmup_epochs": 0.2}
+DETECTORS = {"yolov8n-vil": shipped.WEIGHTS, "yolov8n": shipped.PLAIN}
+CARD = """# {file}
 
 A {model} ({parameters:,} parameters) that finds aircraft on drawn airfields seen from above and names their type, one of 27.
 
 | | |
 |---|---|
-| use | `vil_lite.yolo.shipped.airfield_detector()` |
-| trained on | `airfield.build(train={train}, image_size={imgsz}, seed=0)`, {epochs} epochs, batch {batch}, from random weights |
-| training seed | {seed} |
-| on the validation scenes, by which it was chosen | mAP50 {mAP50:.3f}, mAP50-95 {mAP5095:.3f} |
-| on {scenes} new scenes (seed {fresh_seed}) | mAP50 {fresh50:.3f}, mAP50-95 {fresh5095:.3f} |
-| the same with a grey border of 16 pixels, as ultralytics' `val` adds it by default | mAP50-95 {padded:.3f} |
-| file | state dict, matrices in half precision, {megabytes:.1f} MB; read with `weights_only=True` |
+| use | `vil_lite.yolo.shipped.{use}` |
+| first | plain YOLOv8n from random weights, {many[epochs]} epochs of {train:,} scenes of {many[metres_per_pixel]} m a pixel |
+| then | its weights where they fit{anew}; {one[epochs]} epochs of {train:,} scenes of {one[metres_per_pixel]} m a pixel |
+| settings | batch {batch}, learning rate {one[lr0]}, which came down along a cosine |
+| on {fresh[scenes]} new scenes (seed {fresh[seed]}), as packed | mAP50 {fresh[mAP50]:.3f}, mAP50-95 {fresh[mAP50-95]:.3f} |
+| file | state dict, matrices in 8 bits, {megabytes:.1f} MB; read with `weights_only=True` |
 
-{epochs} epochs of {train} scenes are little: it misses aircraft and often names them wrongly. It has seen drawings alone and is
-of no use on photographs. Made by `python experiments/ch15_ship.py`.
+It has seen drawings of that scale alone and is of no use on photographs. Made by `python experiments/ch15_ship.py`.
 """
 
 
+def train(folder, name, start, data, threads, epochs, **settings):
+    """Train a model from what fits of `start` (None: from random) in folder, or go on after the last whole epoch."""
+    vil_lite.keep_freed_memory()
+    torch_utils.NUM_THREADS = threads  # ultralytics sets this many whenever it selects the CPU
+    torch.set_num_threads(threads)
+    last, done = (folder / "run" / x for x in ("weights/last.pt", "done"))
+    if not done.is_file():
+        model = YOLO(last if last.is_file() else yaml_of(name))
+        train_in_bfloat16(model)
+        if last.is_file():
+            model.train(resume=True, device="cpu")
+        else:
+            place = {"project": str(folder), "name": "run", "exist_ok": True, "device": "cpu", "verbose": False}
+            settings = {**SETTINGS, **settings, "epochs": epochs, "imgsz": SIZE, "patience": 0, "seed": 0}
+            model.train(data=str(data), pretrained=start or False, **train_settings(BATCH, **settings), **place)
+        done.touch()
+    return last
+
+
+def all_stages(folder, scenes, val, threads, **changes):
+    """{name: path of its last weights} of both detectors."""
+
+    def stage(place, name, start, metres_per_pixel, **settings):
+        drawn = folder / ("many scales" if place == "start" else "one scale")
+        data = airfield.build(drawn, scenes, val, SIZE, seed=SEED, metres_per_pixel=metres_per_pixel)
+        return train(folder / place, name, start, data, threads, **{**settings, **changes})
+
+    start = stage("start", "yolov8n", None, **MANY)
+    return {name: stage(name, name, start, **ONE) for name in DETECTORS}
+
+
+def judged(detector, data):
+    """What a detector finds on each validation scene, and its mAP50 and mAP50-95."""
+    kept = []
+
+    class Keeping(_Keeping):
+        def get_stats(self):
+            stats = super().get_stats()
+            kept.append(_flat(self.found))
+            return stats
+
+    place = {"device": "cpu", "workers": 0, "plots": False, "project": str(data.parent)}
+    box = detector.val(Keeping, data=str(data), imgsz=SIZE, rect=False, **place).box
+    return kept[-1], {"mAP50": float(box.map50), "mAP50-95": float(box.map)}
+
+
+def difference(found):
+    """The mAP50-95 of the first detector minus that of the second, with its interval over images: they have one seed each."""
+    maps = resampled_maps({name: [run] for name, run in found.items()}, VAL, RESAMPLES)
+    whole = {name: [average_precisions(run).mean()] for name, run in found.items()}
+    first, second = found
+    return paired_difference(maps[second], maps[first], whole[second], whole[first])
+
+
 def main():
-    runs = {
-        path: json.loads(path.read_text()) for path in sorted(FOLDER.parent.glob(f"{FOLDER.name}*/*-vil*-seed*.json"))
-    }
-    path, best = max(runs.items(), key=lambda run: run[1]["metrics"]["mAP50-95"])
-    shipped.pack(path.with_suffix(".pt"), shipped.WEIGHTS, best["model"], SIZE)
-    with tempfile.TemporaryDirectory() as folder:
-        data = airfield.build(Path(folder, "airfield"), train=1, val=SCENES, image_size=SIZE, seed=SEED)
-        same = {"data": str(data), "imgsz": SIZE, "device": "cpu", "workers": 0, "plots": False, "project": folder}
-        found = shipped.airfield_detector().val(
-            **same, rect=False
-        )  # images of SIZE pixels, as ch15_compare.py has them
-        padded = shipped.airfield_detector().val(**same, rect=True)  # ultralytics' default: a grey border around them
-    budget = json.loads((path.parent / "plan.json").read_text())
-    figures = {
-        "model": best["model"],
-        "seed": best["seed"],
-        "parameters": best["cost"]["parameters"],
-        "candidates": len(runs),
-        "epochs": budget["epochs"],
-        "batch": budget["batch"],
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="for scenes, epochs and weights")
+    parser.add_argument("--try", action="store_true", dest="trial", help="a short run that records nothing")
+    options = parser.parse_args()
+    if options.trial:
+        with tempfile.TemporaryDirectory() as folder:
+            return print(all_stages(Path(folder), 64, 16, options.threads, epochs=2))
+    folder, figures, found = options.folder.resolve(), {}, {}
+    fresh = airfield.build(folder / "fresh", 1, VAL, SIZE, seed=FRESH, metres_per_pixel=SCALE)
+    for name, last in all_stages(folder, TRAIN, VAL, options.threads).items():
+        weights = DETECTORS[name]
+        shipped.pack(last, weights, name, SIZE)
+        detector = shipped.airfield_detector(weights)
+        found[name], score = judged(detector, fresh)
+        curves = _curves(last.parents[1] / "results.csv")
+        figures[name] = {
+            "parameters": parameters(detector.model),
+            "megabytes": weights.stat().st_size / 1e6,
+            "fresh": {"scenes": VAL, "seed": FRESH, **score},
+            "curves": {key: curves[f"metrics/{key}(B)"] for key in ("mAP50", "mAP50-95")},
+        }
+        told = {"file": weights.stem, "model": name, "many": MANY, "one": ONE, "train": TRAIN, "batch": BATCH}
+        vil = weights == shipped.WEIGHTS
+        told |= {"anew": ", ViL's blocks from random ones" if vil else ""}
+        told |= {"use": f"airfield_detector({'' if vil else 'shipped.PLAIN'})"}
+        write(weights.with_suffix(".md"), CARD.format(**figures[name], **told))
+    budget = {
+        "scenes": TRAIN,
+        "many scales": MANY,
+        "one scale": ONE,
+        "settings": SETTINGS,
+        "batch": BATCH,
         "imgsz": SIZE,
-        "megabytes": shipped.WEIGHTS.stat().st_size / 1e6,
-        "mAP50": best["metrics"]["mAP50"],
-        "mAP50-95": best["metrics"]["mAP50-95"],
-        "fresh": {
-            "seed": SEED,
-            "scenes": SCENES,
-            "mAP50": float(found.box.map50),
-            "mAP50-95": float(found.box.map),
-            "padded": float(padded.box.map),
-        },
     }
-    fresh = figures["fresh"]
-    card = CARD.format(
-        **{k: v for k, v in figures.items() if "-" not in k},
-        mAP5095=figures["mAP50-95"],
-        train=TRAIN,
-        scenes=SCENES,
-        fresh_seed=SEED,
-        fresh50=fresh["mAP50"],
-        fresh5095=fresh["mAP50-95"],
-        padded=fresh["padded"],
-    )
-    write(shipped.WEIGHTS.with_suffix(".md"), card)
-    record("ch15_ship", figures, seeds=[best["seed"]], packages=("torch", "ultralytics"))
+    record("ch15_ship", {"models": figures, "difference": difference(found), **budget}, [0], ("torch", "ultralytics"))
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@
     python experiments/ch17_exports.py --formats MNN      some alone; the record holds all that were tried so far
     python experiments/ch17_exports.py --times            only the times of the files that are there: needs an idle machine
 
-Every case is a process of its own, because some converters kill theirs.  Both detectors were trained: the one with ViL is the
-shipped one, the plain one the common start of chapter 15.  Each sees scenes of the scale that it was trained for, so their
-mAPs say nothing about each other; each file is compared with its own network in torch: the raw boxes and scores of RAW
-scenes, and the mAP of SCENES, whose interval is that of a paired bootstrap over these scenes.  Times are multiples of plain
-YOLOv8n in torch, taken in turn with it in the process of the case.
+Every case is a process of its own, because some converters kill theirs.  The detectors are the two that come with the package,
+trained alike.  Each file is compared with its own network in torch: the raw boxes and scores of RAW scenes, and the mAP of
+SCENES, whose interval is that of a paired bootstrap over these scenes.  Times are multiples of plain YOLOv8n in torch, taken in
+turn with it in the process of the case.
 
 Beyond this project's packages: openvino nncf ncnn pnnx==20260526 MNN coremltools litert-torch ai-edge-litert
 ai-edge-quantizer; coremltools needs numpy<=2.3.5.  What is done is kept in runs/ch17_exports.  Writes
@@ -27,7 +26,6 @@ from unittest.mock import patch
 
 os.environ["YOLO_AUTOINSTALL"] = "0"  # what is not installed is recorded as that
 
-import ch15_start
 import cv2
 import numpy as np
 import torch
@@ -39,16 +37,15 @@ from ultralytics.utils import LOGGER, nms
 
 from vil_lite._files import whole, write
 from vil_lite.data import airfield
-from vil_lite.data.airfield.scene import METRES
+from vil_lite.yolo import shipped
 from vil_lite.yolo.compare import _flat, _Keeping
-from vil_lite.yolo.shipped import WEIGHTS, airfield_detector
 from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "ch17_exports"
 SIZE, RAW, SCENES, SEED, TRAIN, RESAMPLES = 320, 20, 60, 17, 128, 200
 LIMIT = 900  # seconds for one case
 PLAIN = "yolov8n"
-MODELS = {"yolov8n-vil": (WEIGHTS, METRES), PLAIN: (ch15_start.WEIGHTS, ch15_start.SCALE)}  # weights, metres of a pixel
+MODELS = {"yolov8n-vil": shipped.WEIGHTS, PLAIN: shipped.PLAIN}
 FORMATS = {  # name -> arguments of export
     "TorchScript": {"format": "torchscript"},
     "ONNX": {"format": "onnx"},
@@ -76,7 +73,7 @@ def scenes(model, folder=FOLDER, train=TRAIN, val=SCENES, image_size=SIZE, seed=
     """The data set of a model, drawn once; returns its YAML."""
     data = folder / f"{model}-scenes" / "data.yaml"
     if not data.is_file():
-        same = {"image_size": image_size, "seed": seed, "metres_per_pixel": MODELS[model][1], "workers": 1}
+        same = {"image_size": image_size, "seed": seed, "metres_per_pixel": shipped.METRES_PER_PIXEL, "workers": 1}
         airfield.build(data.parent, train=train, val=val, progress=False, **same)
     return data
 
@@ -85,7 +82,7 @@ def weights(model, folder=FOLDER):
     """The checkpoint of a model, made once."""
     path = folder / f"{model}.pt"
     if not path.is_file():
-        airfield_detector(MODELS[model][0]).save(path)
+        shipped.airfield_detector(MODELS[model]).save(path)
     return path
 
 

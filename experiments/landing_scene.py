@@ -8,8 +8,7 @@ confidence and whether an aircraft of that class lies there (IoU 0.5); the true 
 """
 
 from _record import record
-from ch15_compare import SIZE
-from ch15_ship import SEED
+from ch15_ship import FRESH, SCALE, SIZE
 from torch import as_tensor
 from torchvision.ops import box_iou
 
@@ -17,11 +16,12 @@ from vil_lite.data import airfield
 from vil_lite.yolo.shipped import airfield_detector
 
 SCENES, CONFIDENCE, MATCH = 10, 0.25, 0.5
+SCENE = {"seed": FRESH, "image_size": SIZE, "split": "val", "metres_per_pixel": SCALE}
 
 
 def look(detector, index):
     """The boxes found in one scene, the true ones, and which of the true ones were found under their name."""
-    scene = airfield.scene(seed=SEED, index=index, image_size=SIZE, split="val")
+    scene = airfield.scene(index=index, **SCENE)
     as_read_from_a_file = scene.image[..., ::-1].copy()  # ultralytics takes arrays as BGR
     (result,) = detector.predict(as_read_from_a_file, conf=CONFIDENCE, device="cpu", verbose=False)
     overlaps = box_iou(result.boxes.xyxy.float(), as_tensor(scene.boxes).float())
@@ -43,14 +43,14 @@ def main():
     detector = airfield_detector()
     scenes = [look(detector, index) for index in range(SCENES)]
     figures = {
-        "scene": {"seed": SEED, "image_size": SIZE, "split": "val"},
+        "scene": SCENE,
         "confidence": CONFIDENCE,
         "aircraft": [len(scene["true"]) for scene in scenes],
         "boxes": [len(scene["found"]) for scene in scenes],
         "right": [scene["right"] for scene in scenes],
         "shown": max(scenes, key=lambda scene: scene["right"]),
     }
-    record("landing_scene", figures, [SEED], ("torch", "ultralytics"))
+    record("landing_scene", figures, [FRESH], ("torch", "ultralytics"))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def memory() -> str:
 
 def detections(root: Path = ROOT) -> tuple[tuple[str, int, int], str]:
     """A picture of the recorded scene as `webp` gives it (address, width, height), and what it shows in words."""
-    (figures, _), (training, _) = (glance.run(root, name) for name in ("landing_scene", "ch15_ship"))
+    figures, _ = glance.run(root, "landing_scene")
     shown = figures["shown"]
     scene = airfield.scene(index=shown["index"], **figures["scene"])
     with plt.rc_context(STYLE):
@@ -95,7 +95,7 @@ def detections(root: Path = ROOT) -> tuple[tuple[str, int, int], str]:
             style = {"facecolor": colour, "edgecolor": "none", "pad": 1}
             x, y = found["box"][0], max(found["box"][1] - 2, 8)
             axes.text(x, y, found["name"], fontsize=8, bbox=style, va="bottom", clip_on=True)
-        return webp(figure), _told(figures, training["epochs"])
+        return webp(figure), _told(figures)
 
 
 def _box(axes, box, colour, line):
@@ -105,12 +105,16 @@ def _box(axes, box, colour, line):
     )
 
 
-def _told(figures, epochs) -> str:
-    shown = figures["shown"]
-    wrong = len(shown["found"]) - shown["right"]
+def _told(figures) -> str:
+    shown, scenes = figures["shown"], len(figures["right"])
+    wrong, missed = len(shown["found"]) - shown["right"], len(shown["true"]) - shown["right"]
+    does = [
+        f"finds and names {shown['right']} (blue)",
+        *([f"draws {wrong} wrong {'box' if wrong == 1 else 'boxes'} (orange)"] if wrong else []),
+        *([f"misses {missed} (dashed)"] if missed else []),
+    ]
     return (
-        f"A drawn airfield with {len(shown['true'])} aircraft. The detector of Part 3, trained for {epochs} epochs on a CPU, "
-        f"finds and names {shown['right']} (blue), draws {wrong} wrong {'box' if wrong == 1 else 'boxes'} (orange) and misses "
-        f"{len(shown['true']) - shown['right']} (dashed). This is its best of {len(figures['right'])} scenes: on all of them "
-        f"it finds {sum(figures['right'])} of {sum(figures['aircraft'])} aircraft."
+        f"A drawn airfield with {len(shown['true'])} aircraft. The detector of Part 3 {' and '.join(filter(None, (', '.join(does[:-1]), does[-1])))}. Of {scenes} scenes this "
+        f"is the one with the most aircraft that it names; on all {scenes} it finds and names {sum(figures['right'])} of "
+        f"{sum(figures['aircraft'])} and draws {sum(figures['boxes']) - sum(figures['right'])} wrong boxes."
     )

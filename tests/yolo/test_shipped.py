@@ -24,25 +24,31 @@ def packed(tmp_path_factory):
     return folder
 
 
-def test_packed_weights_are_half_as_large_and_compute_the_same(packed):
+def test_packed_weights_take_a_byte_each_and_hardly_move(packed):
     detector = shipped.airfield_detector(packed / "packed.pth")
-    # ultralytics saves in half precision already: nothing is lost on top of that
     whole = YOLO(packed / "whole.pt").model.float().eval()
+    for key, was in whole.state_dict().items():
+        now = detector.model.state_dict()[key]
+        if was.ndim > 1 and was.numel() >= shipped.LARGE:
+            half_a_step = was.flatten(1).abs().amax(1).view(-1, *[1] * (was.ndim - 1)) / 127 / 2
+            assert ((now - was).abs() <= 1.001 * half_a_step).all()
+        else:
+            assert now.equal(was), key
     x = torch.rand(1, 3, 320, 320, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(detector.model(x)[0], whole(x)[0], rtol=0, atol=1e-3)
-    assert (packed / "packed.pth").stat().st_size < 2.5 * parameters(whole)
+        torch.testing.assert_close(detector.model(x)[0], whole(x)[0], rtol=0.05, atol=1e-3)
+    assert (packed / "packed.pth").stat().st_size < 1.4 * parameters(whole)
     assert list(detector.names.values()) == list(airfield.CLASSES)
     assert {file.name for file in packed.iterdir()} == {"whole.pt", "packed.pth"}
 
 
-def test_a_file_without_a_yaml_is_of_the_old_design(packed, tmp_path):
-    """Weights of before have single blocks that read forwards only; new files hold their model's YAML, plain ones too."""
-    assert len(shipped.airfield_detector(packed / "packed.pth").model.model[8].m[0].layer.directions) == 2
-    assert shipped.airfield_detector().model.model[8].m[0].layer.directions == ("row",)
-    YOLO("yolov8n.yaml").save(tmp_path / "plain.pt")
-    shipped.pack(tmp_path / "plain.pt", tmp_path / "plain.pth", "yolov8n", 64)
-    assert type(shipped.airfield_detector(tmp_path / "plain.pth").model.model[8]) is C2f
+def test_a_channel_of_zeros_stays_one(packed, tmp_path):
+    model = YOLO(packed / "whole.pt")
+    model.model.model[2].cv1.conv.weight.data[0] = 0
+    model.save(tmp_path / "zeros.pt")
+    shipped.pack(tmp_path / "zeros.pt", tmp_path / "zeros.pth", "yolov8n-vil", 320)
+    kernel = shipped.airfield_detector(tmp_path / "zeros.pth").model.model[2].cv1.conv.weight
+    assert kernel[0].eq(0).all() and kernel.isfinite().all()
 
 
 def test_the_weights_are_trained_on(packed, tmp_path):
@@ -69,17 +75,19 @@ def test_what_is_not_a_packed_file_is_refused(packed, tmp_path):
         shipped.airfield_detector(packed / "whole.pt")
 
 
-def test_the_shipped_detector_finds_aircraft():
-    assert shipped.WEIGHTS.stat().st_size < 10e6
-    detector, found, there = shipped.airfield_detector(), 0, 0
-    for index in range(8):  # scenes of a seed that it was neither trained nor judged on
-        scene = airfield.scene(seed=11, index=index)
-        boxes = detector.predict(scene.image[..., ::-1].copy(), conf=0.02, agnostic_nms=True, verbose=False)[
-            0
-        ].boxes.xyxy.numpy()
+@pytest.mark.parametrize(("weights", "kind"), [(shipped.WEIGHTS, vil_lite.yolo.C2fViL), (shipped.PLAIN, C2f)])
+def test_the_shipped_detectors_find_aircraft_and_name_them(weights, kind):
+    assert weights.stat().st_size < 5e6  # both, and all results, in a wheel of 10 MB
+    detector, found, there = shipped.airfield_detector(weights), 0, 0
+    assert type(detector.model.model[8]) is kind
+    for index in range(8):  # scenes of a seed that they were neither trained nor judged on
+        scene = airfield.scene(seed=11, index=index, metres_per_pixel=shipped.METRES_PER_PIXEL)
+        image = scene.image[..., ::-1].copy()
+        boxes = detector.predict(image, conf=0.25, verbose=False)[0].boxes
         there += len(scene.boxes)
-        found += sum(_overlap(box, boxes) > 0.5 for box in scene.boxes)
-    assert found > 0.6 * there  # whatever it calls them
+        for box, label in zip(scene.boxes, scene.labels, strict=True):
+            found += _overlap(box, boxes.xyxy[boxes.cls == label].numpy()) > 0.5
+    assert found > 0.8 * there
 
 
 def _overlap(box, others):

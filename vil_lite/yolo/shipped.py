@@ -1,9 +1,10 @@
-"""Chapters 15 and 17: a trained detector: aircraft on drawn airfields seen from above, 27 classes, 320 pixels.
+"""Chapters 15 to 17: two trained detectors: aircraft on drawn airfields seen from above, 27 classes, 320 pixels of 0.55 m.
 
-    from vil_lite.yolo.shipped import airfield_detector
+    from vil_lite.yolo.shipped import PLAIN, airfield_detector
     airfield_detector().predict("scene.png")[0].show()
+    airfield_detector(PLAIN).predict("scene.png")[0].show()  # the same without ViL
 
-weights/airfield27.md is its card: how it was trained, how good it is, what it is not for.
+weights/airfield27.md and airfield27-plain.md are their cards: how they were trained, how good they are, what they are not for.
 """
 
 from pathlib import Path
@@ -12,32 +13,32 @@ import torch
 from ultralytics import YOLO
 
 from vil_lite._files import whole
-from vil_lite.yolo.models import model_yaml, write_yaml
+from vil_lite.yolo.models import write_yaml
 
-#: Of files that do not hold their model's YAML: there a single block read forwards only.
-OLD = {"design": "alternating_bidirectional"}
+#: Metres of a pixel of the scenes that the detectors know: `airfield.build(..., metres_per_pixel=METRES_PER_PIXEL)`.
+METRES_PER_PIXEL = 0.55
 WEIGHTS = Path(__file__).parent / "weights" / "airfield27.pth"
+PLAIN = WEIGHTS.with_name("airfield27-plain.pth")
+LARGE = 4096  # matrices and kernels with at least so many numbers are packed in 8 bits; they are nearly all there is
 
 
 def airfield_detector(weights: str | Path = WEIGHTS) -> YOLO:
-    """The detector as an ultralytics YOLO: predict, val, export, or train on from its weights.  Needs no network.
+    """A detector as an ultralytics YOLO: predict, val, export, or train on from its weights.  Needs no network.
 
-    weights: a file that `pack` wrote.  It is read with restricted loading, which runs no code from it.
+    weights: a file that `pack` wrote; WEIGHTS is the detector with ViL, PLAIN the one without.  It is read with restricted
+    loading, which runs no code from it.
     Raises FileNotFoundError when the file is not there, and ValueError when it is not one of `pack`'s.
     """
     if not Path(weights).is_file():
         raise FileNotFoundError(f"no weights at {weights}: install the package again, or name a file that pack() wrote")
     try:
         saved = torch.load(weights, map_location="cpu", weights_only=True)
-        name, names, size, state = saved["model"], saved["names"], saved["imgsz"], saved["state"]
+        name, names, size, yaml = saved["model"], saved["names"], saved["imgsz"], saved["yaml"]
+        state = {key: _unpacked(x) for key, x in saved["state"].items()}
     except Exception as error:
         raise ValueError(f"{weights} is damaged or not a file that pack() wrote ({type(error).__name__})") from error
-    if "yaml" in saved:
-        yaml = write_yaml(name, {**saved["yaml"], "nc": len(names)}, "of packed weights")
-    else:
-        yaml = model_yaml(name, nc=len(names), **OLD)
-    detector = YOLO(yaml, task="detect")
-    detector.model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
+    detector = YOLO(write_yaml(name, {**yaml, "nc": len(names)}, "of packed weights"), task="detect")
+    detector.model.load_state_dict(state)
     detector.model.names = names
     detector.model.eval()
     detector.ckpt = {"model": detector.model}  # tells YOLO.train() that these weights count
@@ -46,16 +47,37 @@ def airfield_detector(weights: str | Path = WEIGHTS) -> YOLO:
 
 
 def pack(checkpoint: str | Path, weights: str | Path, name: str, imgsz: int) -> None:
-    """Write the weights of an ultralytics checkpoint to a file of half the size: matrices and kernels in half precision.
+    """Write the weights of an ultralytics checkpoint to a file of about one byte a parameter.
 
     checkpoint: path of a .pt file of one's own training.   weights: path to write.   name: what to call the model.
     imgsz: pixels of a side that it was trained for.
+    Matrices and kernels become 8-bit integers, with one scale for each output channel: no weight moves by more than half of a
+    127th of the largest in its channel.  What is small stays as it is.
     """
     network = YOLO(checkpoint).model
-    state = {k: v.half() if v.is_floating_point() and v.ndim > 1 else v for k, v in network.state_dict().items()}
     yaml = {key: value for key, value in network.yaml.items() if key not in ("yaml_file", "scale", "channels")}
     if scale := network.yaml.get("scale"):
         yaml["scales"] = {scale: yaml["scales"][scale]}
+    state = {key: _packed(x) for key, x in network.state_dict().items()}
     packed = {"model": name, "yaml": yaml, "names": dict(network.names), "imgsz": imgsz, "state": state}
     with whole(weights, "wb") as file:
         torch.save(packed, file)
+
+
+def _packed(x):
+    if not x.is_floating_point() or x.ndim < 2 or x.numel() < LARGE:
+        return x
+    x = x.float()
+    scale = x.flatten(1).abs().amax(dim=1).clamp(min=torch.finfo().tiny) / 127
+    return {"scale": scale, "integers": (x / _along(scale, x)).round().to(torch.int8)}
+
+
+def _unpacked(x):
+    if isinstance(x, dict):
+        return _along(x["scale"], x["integers"]) * x["integers"]
+    return x.float() if x.is_floating_point() else x
+
+
+def _along(scale, x):
+    """One number for each output channel, shaped to multiply x: (channels,) -> (channels, 1, ...)."""
+    return scale.view(-1, *[1] * (x.ndim - 1))

@@ -113,8 +113,9 @@ def _told(figures) -> str:
         *([f"draws {wrong} wrong {'box' if wrong == 1 else 'boxes'} (orange)"] if wrong else []),
         *([f"misses {missed} (dashed)"] if missed else []),
     ]
+    told = " and ".join(filter(None, (", ".join(does[:-1]), does[-1])))
     return (
-        f"A drawn airfield with {len(shown['true'])} aircraft. The detector of Part 3 {' and '.join(filter(None, (', '.join(does[:-1]), does[-1])))}. Of {scenes} scenes this "
+        f"A drawn airfield with {len(shown['true'])} aircraft. The detector of Part 3 {told}. Of {scenes} scenes this "
         f"is the one with the most aircraft that it names; on all {scenes} it finds and names {sum(figures['right'])} of "
         f"{sum(figures['aircraft'])} and draws {sum(figures['boxes']) - sum(figures['right'])} wrong boxes."
     )

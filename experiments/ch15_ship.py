@@ -56,35 +56,35 @@ It has seen drawings of that scale alone and is of no use on photographs. Made b
 """
 
 
-def train(folder, name, start, data, threads, epochs, **settings):
-    """Train a model from what fits of `start` (None: from random) in folder, or go on after the last whole epoch."""
+def train(run, name, start, data, threads, **settings):
+    """Train a model from what fits of `start` (None: from random) in the folder run, or go on after the last whole epoch."""
     vil_lite.keep_freed_memory()
     torch_utils.NUM_THREADS = threads  # ultralytics sets this many whenever it selects the CPU
     torch.set_num_threads(threads)
-    last, done = (folder / "run" / x for x in ("weights/last.pt", "done"))
-    if not done.is_file():
-        model = YOLO(last if last.is_file() else yaml_of(name))
-        train_in_bfloat16(model)
-        if last.is_file():
-            model.train(resume=True, device="cpu")
-        else:
-            place = {"project": str(folder), "name": "run", "exist_ok": True, "device": "cpu", "verbose": False}
-            settings = {**SETTINGS, **settings, "epochs": epochs, "imgsz": SIZE, "patience": 0, "seed": 0}
-            model.train(data=str(data), pretrained=start or False, **train_settings(BATCH, **settings), **place)
-        done.touch()
-    return last
+    last = run / "weights" / "last.pt"
+    model = YOLO(last if last.is_file() else yaml_of(name))
+    train_in_bfloat16(model)
+    if last.is_file():
+        return model.train(resume=True, device="cpu")
+    place = {"project": str(run.parent), "name": run.name, "exist_ok": True, "device": "cpu", "verbose": False}
+    settings = {**SETTINGS, **settings, "imgsz": SIZE, "patience": 0, "seed": 0}
+    model.train(data=str(data), pretrained=start or False, **train_settings(BATCH, **settings), **place)
 
 
 def all_stages(folder, scenes, val, threads, **changes):
     """{name: path of its last weights} of both detectors."""
 
-    def stage(place, name, start, metres_per_pixel, **settings):
-        drawn = folder / ("many scales" if place == "start" else "one scale")
-        data = airfield.build(drawn, scenes, val, SIZE, seed=SEED, metres_per_pixel=metres_per_pixel)
-        return train(folder / place, name, start, data, threads, **{**settings, **changes})
+    def stage(name, start, metres_per_pixel, **settings):
+        run = folder / ("one scale" if start else "many scales") / name
+        if not (run / "done").is_file():
+            same = {"seed": SEED, "metres_per_pixel": metres_per_pixel}
+            data = airfield.build(run.parent / "airfield", scenes, val, SIZE, **same)
+            train(run, name, start, data, threads, **{**settings, **changes})
+            (run / "done").touch()
+        return run / "weights" / "last.pt"
 
-    start = stage("start", "yolov8n", None, **MANY)
-    return {name: stage(name, name, start, **ONE) for name in DETECTORS}
+    start = stage("yolov8n", None, **MANY)
+    return {name: stage(name, start, **ONE) for name in DETECTORS}
 
 
 def judged(detector, data):

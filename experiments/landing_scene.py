@@ -2,7 +2,7 @@
 
     python experiments/landing_scene.py        some seconds
 
-Of the first ten scenes on which experiments/ch15_ship.py judges the detector, the one where it names most aircraft rightly:
+Of ten scenes, twice as wide as those of experiments/ch15_ship.py, the one where it names most aircraft rightly:
 chosen for the picture, and called so there.  Writes book/results/landing_scene.json: the boxes found, in pixels, with class,
 confidence and whether an aircraft of that class lies there (IoU 0.5); the true boxes; and the counts of all ten scenes.
 """
@@ -16,14 +16,21 @@ from vil_lite.data import airfield
 from vil_lite.yolo.shipped import airfield_detector
 
 SCENES, CONFIDENCE, MATCH = 10, 0.25, 0.5
-SCENE = {"seed": FRESH, "image_size": SIZE, "split": "val", "metres_per_pixel": SCALE}
+SCENE = {
+    "seed": FRESH,
+    "image_size": 2 * SIZE,
+    "split": "val",
+    "metres_per_pixel": SCALE,
+}  # a larger picture, more aircraft
 
 
 def look(detector, index):
     """The boxes found in one scene, the true ones, and which of the true ones were found under their name."""
     scene = airfield.scene(index=index, **SCENE)
     as_read_from_a_file = scene.image[..., ::-1].copy()  # ultralytics takes arrays as BGR
-    (result,) = detector.predict(as_read_from_a_file, conf=CONFIDENCE, device="cpu", verbose=False)
+    (result,) = detector.predict(
+        as_read_from_a_file, imgsz=SCENE["image_size"], conf=CONFIDENCE, device="cpu", verbose=False
+    )
     overlaps = box_iou(result.boxes.xyxy.float(), as_tensor(scene.boxes).float())
     labels, taken, found = result.boxes.cls.long().tolist(), set(), []
     for n, label in enumerate(labels):  # most confident first, each aircraft once

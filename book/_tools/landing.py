@@ -93,7 +93,7 @@ def detections(root: Path = ROOT) -> tuple[tuple[str, int, int], str]:
             colour = colors.sky if found["right"] else colors.orange
             _box(axes, found["box"], colour, "-")
             style = {"facecolor": colour, "edgecolor": "none", "pad": 1}
-            x, y = found["box"][0], max(found["box"][1] - 2, 8)
+            x, y = found["box"][0], max(found["box"][1] - 2, len(scene.image) / 32)
             axes.text(x, y, found["name"], fontsize=8, bbox=style, va="bottom", clip_on=True)
         return webp(figure), _told(figures)
 

@@ -1,10 +1,13 @@
-"""A long experiment as a list of short runs: each is kept as it comes, so it goes on elsewhere.
+"""A long experiment as a list of short runs: each is kept as it comes, so it goes on elsewhere, and can be made a second time.
 
     python experiments/NAME.py                       every run that is still missing, then the record
     python experiments/NAME.py --only scenes --seeds 0 1 --seconds 3000      part of the work; processes may share it
+    python experiments/NAME.py --threads 2 --again threads2                  all runs once more, kept apart
     python experiments/NAME.py --try                 all kinds of runs in seconds, in a folder that is thrown away
 
-A run is a name and a function that returns JSON.  Finished runs lie in experiments/runs/NAME: small files, to be committed.
+A run is a name and a function that returns JSON.  Finished runs lie in experiments/runs/NAME, those of `--again LABEL` in
+experiments/runs/NAME@LABEL: small files, to be committed.  The record holds the first series as its figures, and every
+complete second series under figures["again"][LABEL], so that a page can say what turned round.
 """
 
 import argparse
@@ -32,15 +35,18 @@ class Runs:
         parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="parts of the experiment")
         parser.add_argument("--seeds", type=int, nargs="+", help="judge these seeds only")
         parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no run later than this")
+        parser.add_argument("--threads", type=int, default=1)
+        parser.add_argument("--again", metavar="LABEL", help="a second series, kept beside the first")
         parser.add_argument("--try", dest="tiny", action="store_true", help="a few updates each; records nothing")
         asked = parser.parse_args(arguments)
-        torch.set_num_threads(1)
-        self.name, self.parts, self.only, self.tiny = name, list(parts), asked.only, asked.tiny
+        torch.set_num_threads(asked.threads)
+        self.name, self.parts, self.only, self.tiny, self.again = name, list(parts), asked.only, asked.tiny, asked.again
         self.alone = alone or {}
         self.seeds = range(2) if asked.tiny else seeds
         self.asked = asked.seeds
         self.until = time.monotonic() + asked.seconds
-        self.folder = (Path(tempfile.mkdtemp(prefix=name)) if asked.tiny else RUNS) / name
+        self.root = Path(tempfile.mkdtemp(prefix=name)) if asked.tiny else RUNS
+        self.folder = self.root / (f"{name}@{asked.again}" if asked.again else name)
 
     def finish(self, jobs):
         return finish(self.folder, jobs, self.until, self.asked)
@@ -52,12 +58,18 @@ class Runs:
         """
         figures = collect(self.finish, self.only)
         if self.tiny and figures is not None:
-            print(f"all kinds of runs work in {self.folder.parent}; nothing is recorded")
-        elif figures is not None and len(self.only) == 1 and self.only[0] in self.alone:
+            print(f"all kinds of runs work in {self.root}; nothing is recorded")
+        elif figures is not None and not self.again and len(self.only) == 1 and self.only[0] in self.alone:
             record(f"{self.name}_{self.only[0]}", figures, seeds=self.alone[self.only[0]])
         elif figures is None or set(self.only) != set(self.parts):
             print(f"kept in {self.folder}; the record waits for the rest")
+        elif self.again:
+            print(f"{self.again} is complete; the command without --again puts it into the record")
         else:
+            others = {folder.name.split("@")[1]: folder for folder in sorted(self.root.glob(f"{self.name}@*"))}
+            read = {label: partial(finish, folder, until=0) for label, folder in others.items()}
+            again = {label: collect(finished, self.parts) for label, finished in read.items()}
+            figures["again"] = {label: found for label, found in again.items() if found is not None}
             figures["cpu_seconds"] = cpu_seconds(self.folder)
             record(self.name, figures, seeds=self.seeds)
         return figures

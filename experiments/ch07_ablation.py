@@ -1,6 +1,6 @@
 """What is each part of the ViL block worth?  Small classifiers of handwritten digits, each part taken out in turn.
 
-    python experiments/ch07_ablation.py        hours; see _runs.py for --only, --seconds, --try
+    python experiments/ch07_ablation.py        hours; see _runs.py for --only, --seconds, --again, --try
     python experiments/ch07_ablation.py short  the record of 2026-11-23: six seeds, 138 updates, one rate; 20 minutes
 
 Two blocks of width 48 on 4 x 4 patches of 2 x 2 pixels; 690 updates of up to 64 images, AdamW, one cycle; eight seeds.

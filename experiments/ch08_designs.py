@@ -1,6 +1,6 @@
 """Table 2 of the Vision-LSTM paper in small: seven block designs, direction and pooling taken apart.
 
-    python experiments/ch08_designs.py               hours; see _runs.py for --only, --seconds, --try
+    python experiments/ch08_designs.py               hours; see _runs.py for --only, --seconds, --again, --try
     python experiments/ch08_designs.py short         the record of 2026-11-23: three seeds, 138 and 300 updates, one rate
 
 Four blocks of width 32; digits (16 tokens), scenes (16) and Fashion-MNIST (patches of 4: 49).  Batches of 64, AdamW, one

@@ -1,6 +1,6 @@
 """Table 3 of the Vision-LSTM paper in small: five poolings, objects in the centre, at the border, and photographs.
 
-    python experiments/ch09_pooling.py               hours; see _runs.py for --only, --seconds, --try
+    python experiments/ch09_pooling.py               hours; see _runs.py for --only, --seconds, --again, --try
     python experiments/ch09_pooling.py short         the record of 2026-11-23: three seeds, 150 and 400 updates, one rate
 
 Four blocks of width 32.  Scenes of 32 x 32 pixels in 8 x 8 patches, one every 6 pixels, so 5 x 5 tokens and a true middle;

@@ -12,8 +12,9 @@ overfit     the recipe with and without mixing, and without weight decay, for 40
 3 epochs by one seed and five rates, compared on all 60,000 for 3 epochs and five seeds; half an hour.
 Every run is kept in experiments/runs/ch11_training (or ch11_fashion) as soon as it is done, so it goes on elsewhere.
 --seconds 200 stops before the first run that would begin later; --seeds 0 makes the runs of this seed only, so that several
-processes can share the work; --try makes one short run of each kind.  When all runs are there, comparison writes
-book/results/ch11_training.json (ch11_fashion.json), ingredients ch11_ingredients.json and overfit ch11_overfit.json.
+processes can share the work; --threads 2 --again threads2 makes all runs once more, in a folder of their own; --try makes
+one short run of each kind.  When all runs are there, comparison writes book/results/ch11_training.json (ch11_fashion.json),
+ingredients ch11_ingredients.json and overfit ch11_overfit.json.
 """
 
 import argparse
@@ -150,14 +151,16 @@ def main():
     parser.add_argument("--data", choices=tuple(SEEDS), default="digits")
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--again", metavar="LABEL")
     parser.add_argument("--try", dest="tiny", action="store_true")
     asked = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(asked.threads)
     data = digits.load() if asked.data == "digits" else fashion.load()
     if asked.tiny:
         return try_all(data, asked.data)
     name = "ch11_training" if asked.data == "digits" else "ch11_fashion"
-    folder = RUNS / name
+    folder = RUNS / (f"{name}@{asked.again}" if asked.again else name)
     run = partial(finish, until=time.monotonic() + asked.seconds, seeds=asked.seeds)
     models = {n: small_model(n, s[0], 0, asked.data) for n, s in SCALES.items()}
     figures = {"parameters": {n: parameters(model) for n, model in models.items()}}
@@ -165,7 +168,7 @@ def main():
     if asked.what in ("ingredients", "overfit"):
         jobs = ingredients_jobs(data) if asked.what == "ingredients" else ingredients_jobs(data, OVERFIT, (5e-3,), 400)
         done = run(folder / asked.what, jobs)
-        if done:
+        if done and not asked.again:
             figures["ingredients"] = done
             record(f"ch11_{asked.what}", figures, seeds=SEEDS["digits"], packages=packages)
         return None
@@ -175,7 +178,7 @@ def main():
         return None
     ends = {key: curve[-1] for key, curve in tuned.items()}
     done = run(folder / "comparison", comparison_jobs(data, asked.data, epochs, ends))
-    if done:
+    if done and not asked.again:
         figures["cpu_seconds"] = sum(cpu_seconds(folder / part) for part in ("tuning", "comparison"))
         figures |= {"epochs": epochs, "tuning": ends, "comparison": done}
         record(name, figures, seeds=SEEDS[asked.data], packages=packages)

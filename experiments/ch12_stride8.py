@@ -1,6 +1,6 @@
 """Fine-tuning at half the stride in small: does a longer sequence help a trained model?  Eight seeds.
 
-    python experiments/ch12_stride8.py          hours; see _runs.py for --only, --seconds, --try
+    python experiments/ch12_stride8.py          hours; see _runs.py for --only, --seconds, --again, --try
 
 Four blocks of width 32 on scenes of 32 x 32 pixels in 8 x 8 patches.  A model is trained at stride 8 (4 x 4 tokens), once for
 long and once for a quarter of that.  From its weights three ways go on, with the same images in the same order and a small

@@ -1,4 +1,4 @@
-"""experiments/_runs.py: a run is made once, and the record waits for all of them."""
+"""experiments/_runs.py: a run is made once, the record waits for all of them, a second series stands beside the first."""
 
 import json
 from functools import partial
@@ -15,12 +15,12 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setattr(_record, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(_runs.torch, "set_num_threads", lambda threads: None)
 
-    def start(*arguments):
+    def start(*arguments, factor=1):
         computed = []
 
         def work(part, seed):
             computed.append(f"{part} {seed}")
-            return seed + 1
+            return factor * (seed + 1)
 
         def collect(finish, parts):
             jobs = {f"{part} {seed}": partial(work, part, seed) for part in parts for seed in range(2)}
@@ -44,6 +44,18 @@ def test_shared_work_is_done_once_and_the_record_waits_for_all(made, tmp_path):
     assert made("--seconds", -1) == (None, [])
     assert made()[1] == ["b 1"]
     assert recorded(tmp_path)["a"] == recorded(tmp_path)["b"] == [1, 2]
+
+
+def test_a_second_series_is_kept_apart_and_recorded_when_complete(made, tmp_path):
+    made()
+    made("--again", "other", "--seeds", 0, factor=10)
+    made()
+    assert recorded(tmp_path)["again"] == {}
+    assert made("--again", "other", factor=10)[1] == ["a 1", "b 1"]
+    made()
+    assert recorded(tmp_path)["a"] == [1, 2] and recorded(tmp_path)["again"] == {
+        "other": {"a": [10, 20], "b": [10, 20]}
+    }
 
 
 def test_a_trial_leaves_nothing(made, tmp_path):

@@ -8,15 +8,15 @@
 
 The plan.  All models start from the weights of a plain YOLOv8n that was trained for long (the shipped one, ch15_ship.py), as
 people start from COCO's: every tensor of the same name and shape is taken over; what is new in a model starts from random.
-Then all are trained on the same 1500 scenes for 12 epochs.  No epoch and no seed is chosen by the images that are reported: the
-last epoch counts, and the learning rate of each model, one of three, was chosen by one run each (a seed and scenes that appear
+Then all are trained on the same 1500 scenes for 6 epochs.  No epoch and no seed is chosen by the images that are reported: the
+last epoch counts, and the learning rate of each model, one of four, was chosen by one run each (a seed and scenes that appear
 nowhere else).  Controls: C2f and attention of equal parameters, and plain YOLOv8n on images of 352 pixels, which costs as much
 time as ViL at P4 and P5 does.  Plain and ViL at P4 and P5 have five seeds, the others three.
 
-Kill it at any time: the same command goes on where it stopped.  Each run has one thread and trains in bfloat16, so two
-commands with other --seeds use two cores.  Small files of finished runs (JSON, NPZ) lie in experiments/runs/ch15_finetune: commit
-them to go on elsewhere; weights and ultralytics' folders lie beside them and are ignored.  A run takes 15 to 25 minutes on a
-core with AMX.  Writes book/results/ch15_finetune.json.  What the models cost is measured apart, by ch15_cost.py.
+Kill it at any time: the same command goes on where it stopped.  Each run has one thread and trains in bfloat16, so two commands
+with other --seeds use two cores.  Small files of finished runs (JSON, NPZ) lie in experiments/runs/ch15_finetune: commit them
+to go on elsewhere; weights and ultralytics' folders lie beside them and are ignored.  A run takes some 12 minutes on a core
+that multiplies bfloat16.  Writes book/results/ch15_finetune.json.  What the models cost is measured apart, by ch15_cost.py.
 """
 
 import argparse
@@ -48,8 +48,8 @@ MODELS = [
 ]
 MAIN, CONTROLS = ("yolov8n", VIL), [*ch15_compare.CONTROLS, LARGER]
 TRAIN, VAL, BATCH = 1500, 230, 16
-EPOCHS, RATE_EPOCHS = 12, 4
-RATES, RATE_SEED = (5e-4, 1e-3, 2e-3), 100
+EPOCHS, RATE_EPOCHS = 6, 2
+RATES, RATE_SEED = (2e-4, 5e-4, 1e-3, 2e-3), 100
 SETTINGS = {**SETTINGS, "amp": "bf16"}
 
 

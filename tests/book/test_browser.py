@@ -88,12 +88,14 @@ def test_code_is_as_large_on_a_tablet_as_on_a_laptop(chromium, site):
 COPY = """() => [...document.querySelectorAll("article .highlight:has(> .copybtn)")].filter(box => box.checkVisibility()).map(box => {
     const button = box.querySelector(".copybtn"), at = button.getBoundingClientRect(), range = document.createRange();
     const texts = document.createTreeWalker(box.querySelector("pre"), NodeFilter.SHOW_TEXT), under = [];
-    while (texts.nextNode()) {
-        range.selectNodeContents(texts.currentNode);
-        for (const part of range.getClientRects())
-            if (part.right > at.left + 1 && part.width > 1 && part.bottom > at.top + 3 && part.top < at.bottom - 3)
-                under.push(texts.currentNode.data);
-    }
+    while (texts.nextNode())
+        for (const word of texts.currentNode.data.matchAll(/\\S+/g)) {  // spaces at the end of a line may hang under it
+            range.setStart(texts.currentNode, word.index);
+            range.setEnd(texts.currentNode, word.index + word[0].length);
+            for (const part of range.getClientRects())
+                if (part.right > at.left + 1 && part.width > 1 && part.bottom > at.top + 3 && part.top < at.bottom - 3)
+                    under.push(word[0]);
+        }
     return [getComputedStyle(button).opacity, under.join("")]; })"""
 
 

@@ -49,7 +49,7 @@ MODELS = [
 MAIN, CONTROLS = ("yolov8n", VIL), [*ch15_compare.CONTROLS, LARGER]
 TRAIN, VAL, BATCH = 1500, 230, 16
 EPOCHS, RATE_EPOCHS = 6, 2
-RATES, RATE_SEED = (2e-4, 5e-4, 1e-3, 2e-3), 100
+RATES, RATE_SEED = (5e-5, 1e-4, 2e-4, 5e-4), 100
 SETTINGS = {**SETTINGS, "amp": "bf16"}
 
 

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from _found import validated
 from _record import record
 from ultralytics import YOLO
 from ultralytics.utils import torch_utils
@@ -27,7 +28,7 @@ from vil_lite._files import write
 from vil_lite.complexity import parameters
 from vil_lite.data import airfield
 from vil_lite.yolo import shipped
-from vil_lite.yolo.compare import _curves, _flat, _Keeping, yaml_of
+from vil_lite.yolo.compare import _curves, yaml_of
 from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
 from vil_lite.yolo.training import train_in_bfloat16, train_settings
 
@@ -87,21 +88,6 @@ def all_stages(folder, scenes, val, threads, **changes):
     return {name: stage(name, start, **ONE) for name in DETECTORS}
 
 
-def judged(detector, data):
-    """What a detector finds on each validation scene, and its mAP50 and mAP50-95."""
-    kept = []
-
-    class Keeping(_Keeping):
-        def get_stats(self):
-            stats = super().get_stats()
-            kept.append(_flat(self.found))
-            return stats
-
-    place = {"device": "cpu", "workers": 0, "plots": False, "project": str(data.parent)}
-    box = detector.val(Keeping, data=str(data), imgsz=SIZE, rect=False, **place).box
-    return kept[-1], {"mAP50": float(box.map50), "mAP50-95": float(box.map)}
-
-
 def difference(found):
     """The mAP50-95 of the first detector minus that of the second, with its interval over images: they have one seed each."""
     maps = resampled_maps({name: [run] for name, run in found.items()}, VAL, RESAMPLES)
@@ -125,7 +111,8 @@ def main():
         weights = DETECTORS[name]
         shipped.pack(last, weights, name, SIZE)
         detector = shipped.airfield_detector(weights)
-        found[name], score = judged(detector, fresh)
+        found[name], box = validated(detector, fresh, SIZE, plots=False, project=str(folder / "val"))
+        score = {"mAP50": float(box.map50), "mAP50-95": float(box.map)}
         curves = _curves(last.parents[1] / "results.csv")
         figures[name] = {
             "parameters": parameters(detector.model),

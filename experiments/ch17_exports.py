@@ -29,6 +29,7 @@ os.environ["YOLO_AUTOINSTALL"] = "0"  # what is not installed is recorded as tha
 import cv2
 import numpy as np
 import torch
+from _found import validated
 from _record import best_times, forward, keep_heap, kept, record
 from ultralytics import YOLO
 from ultralytics.engine.exporter import export_formats
@@ -38,7 +39,6 @@ from ultralytics.utils import LOGGER, nms
 from vil_lite._files import whole, write
 from vil_lite.data import airfield
 from vil_lite.yolo import shipped
-from vil_lite.yolo.compare import _flat, _Keeping
 from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
 
 FOLDER = Path(__file__).resolve().parents[1] / "runs" / "ch17_exports"
@@ -126,28 +126,11 @@ def best_class_alone(model):
 
 def detections(model, file, place, **options):
     """The mAP50-95 of a file, validated image by image at the size it was exported for; keeps what it found on each."""
-    same = {
-        **options,
-        "data": str(scenes(model)),
-        "imgsz": SIZE,
-        "batch": 1,
-        "rect": False,
-        "device": "cpu",
-        "workers": 0,
-    }
-    found = []
-
-    class Keeping(_Keeping):
-        def get_stats(self):
-            stats = super().get_stats()
-            found.append(_flat(self.found))
-            return stats
-
     where = {"project": str(FOLDER / "val"), "name": place.stem, "exist_ok": True, "plots": False, "verbose": False}
-    YOLO(file, task="detect").val(Keeping, **same, **where)
+    found, _ = validated(YOLO(file, task="detect"), scenes(model), SIZE, batch=1, **where, **options)
     with whole(place, "wb") as to:
-        np.savez_compressed(to, **found[-1])
-    return float(average_precisions(found[-1]).mean())
+        np.savez_compressed(to, **found)
+    return float(average_precisions(found).mean())
 
 
 def judged(model, file, place):

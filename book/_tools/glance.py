@@ -165,7 +165,8 @@ def speed(root: Path) -> str:
 def detector(root: Path) -> str:
     short, seeds = run(root, "ch15_compare")
     long, _ = run(root, "ch15_ship")
-    cost = run(root, "ch15_cost")[0]["models"]["yolov8n-vil"]
+    times = run(root, "ch17_exports")[0]["models"]
+    slower = times["yolov8n-vil"]["torch"]["time"] / times["yolov8n"]["torch"]["time"]
     plain, vil = (
         (long["models"][name]["fresh"]["mAP50-95"], short["models"][name]["metrics"]["mAP50-95"]["mean"])
         for name in ("yolov8n", "yolov8n-vil")
@@ -175,7 +176,7 @@ def detector(root: Path) -> str:
     fewer = 1 - long["models"]["yolov8n-vil"]["parameters"] / long["models"]["yolov8n"]["parameters"]
     return (
         f"In YOLOv8n on drawn scenes, trained for long from one start (one seed): mAP50-95 {vil[0]:.3f} with ViL, {plain[0]:.3f} "
-        f"without ({told}); {percent(fewer)} fewer parameters, {cost['latency_ratio']:.2f} times the latency. In {seeds} short "
+        f"without ({told}); {percent(fewer)} fewer parameters, {slower:.2f} times the latency. In {seeds} short "
         f"runs from nothing {vil[1]:.3f} and {plain[1]:.3f}."
     )
 

@@ -1,6 +1,6 @@
-"""One wrong answer to each exercise, and what is said about it: so that a mistake and its name cannot drift apart together.
+"""One wrong answer to each exercise, written without looking at the check, and what is said about it.
 
-Written without looking at the check, or a right answer of another make (test_right_answers.py) with one thing wrong.
+So that the name of a mistake and the mistake cannot drift apart together.
 """
 
 import math
@@ -8,15 +8,19 @@ from statistics import NormalDist
 
 import numpy as np
 import torch
-from test_right_answers import (
-    cell_of_numpy,
-    confusion_in_lists,
-    end_with_one_einsum,
-    join_by_rows,
-    log_decay_of_softplus,
-)
 from torch.nn.functional import logsigmoid, one_hot
-from torchvision.ops import box_iou
+
+
+def _new_c(a, c):
+    """The memory of 1.1."""
+    i, f, z, _ = a.view(4, -1)
+    return c / (1 + torch.exp(-f)) + torch.tanh(z) / (1 + torch.exp(-i))
+
+
+def _never_fades(c1, n1, m1, c2, n2, m2, log_f):
+    """2.4 as if nothing were forgotten on the second half."""
+    m = torch.where(m1 > m2, m1, m2)
+    return (m1 - m).exp() * c1 + (m2 - m).exp() * c2, (m1 - m).exp() * n1 + (m2 - m).exp() * n2, m
 
 
 def _floor_of_one(k, z, i, f):
@@ -38,6 +42,32 @@ def _floor_at_one(C, n, m, q, k, v, i, f):
     return (q @ C) / len(q) ** 0.5 / (q @ n / len(q) ** 0.5).abs().clamp(min=1), C, n, new
 
 
+def _every_gate_from_s_on(i, f):
+    """4.1 entry by entry."""
+    log_D = torch.full((*f.shape, f.shape[-1]), -1e30)
+    for t in range(f.shape[-1]):
+        for s in range(t + 1):
+            log_D[..., t, s] = logsigmoid(f[..., s : t + 1]).sum(-1) + i[..., s]
+    return log_D
+
+
+def _asks_without_scale(q, k, v, i, f, C, n, m):
+    """4.4 token by token, as chapter 3 does it."""
+    C, n = torch.exp(m.double())[:, None, None] * C, torch.exp(m.double())[:, None] * n
+    asked, h = (C, n), []
+    C, n = 0 * C, 0 * n
+    for t in range(q.shape[1]):
+        forget, write = torch.sigmoid(f[:, t].double()), torch.exp(i[:, t].double())
+        asked = (forget[:, None, None] * asked[0], forget[:, None] * asked[1])
+        C = forget[:, None, None] * C + write[:, None, None] * k[:, t, :, None] * v[:, t, None, :]
+        n = forget[:, None] * n + write[:, None] * k[:, t]
+        scaled = q[:, t].double() / q.shape[2] ** 0.5
+        total = (scaled * n).sum(-1) + (q[:, t] * asked[1]).sum(-1)
+        read = (scaled[:, None] @ C)[:, 0] + (q[:, t, None].double() @ asked[0])[:, 0]
+        h.append(read / total.abs().clamp(min=1)[:, None])
+    return torch.stack(h, 1).float()
+
+
 def _agree_on(form, reference, S):
     """4.5 on short sequences."""
     for shift in (-6.0, 0.0, 90.0):
@@ -46,6 +76,18 @@ def _agree_on(form, reference, S):
         if not torch.allclose(form(*x), reference(*x)):
             return False
     return True
+
+
+def _unfaded_end(k, v, i, f, C, n, m):
+    """5.2 token by token, the old memory beside."""
+    log_f = logsigmoid(f)
+    loud = [i[:, s] + log_f[:, s + 1 :].sum(-1) for s in range(i.shape[1])]
+    end = torch.stack([*loud, m, 0 * m]).amax(0)
+    C, n = torch.exp(m - end)[:, None, None] * C, torch.exp(m - end)[:, None] * n
+    for s, weight in enumerate(loud):
+        C = C + torch.exp(weight - end)[:, None, None] * k[:, s, :, None] * v[:, s, None, :]
+        n = n + torch.exp(weight - end)[:, None] * k[:, s]
+    return C, n, end
 
 
 def _from_nothing(q, k, v, i, f):
@@ -71,6 +113,15 @@ def _sigmoid_step(C, n, q, k, v, i, f):
     """P1.1 with the old input gate."""
     C, n = C / (1 + torch.exp(-f)) + torch.exp(i) * k[:, None] * v, n / (1 + torch.exp(-f)) + torch.exp(i) * k
     return q @ C / len(q) ** 0.5 / max(abs(q @ n / len(q) ** 0.5), torch.tensor(1.0)), C, n
+
+
+def _rows_of_columns(tokens, grid, direction):
+    """6.4 with the image's own grid."""
+    tokens = tokens.flip(1) if "reversed" in direction else tokens
+    if "column" in direction:
+        B, S, d = tokens.shape
+        tokens = tokens.reshape(B, *grid, d).permute(0, 2, 1, 3).reshape(B, S, d)
+    return tokens
 
 
 def _reach_by_union(directions, grid):
@@ -148,6 +199,16 @@ def _adam_with_l2(p, g, m, v, t, lr, decay):
     return p - lr * (m / (1 - 0.9**t)) / (torch.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
 
 
+def _choose_by_number(known, matters, offered):
+    """9.4 by how many tokens know everything, so that the mean over all of them wins."""
+    places = torch.where(matters)[0].tolist()
+    knows = [all(bool(row[p]) for p in places) for row in known]
+    S = len(knows)
+    taken = {"avg": range(S), "middle_patch": [S // 2], "first": [0], "last": [S - 1]}
+    counts = [sum(knows[t] for t in taken.get(name, [0, S - 1])) for name in offered]
+    return offered[counts.index(max(counts))]
+
+
 def _diagnose_by_gap(loss, val, norm, rate, largest):
     """11.6 with the usual picture of overfitting: validation far above training."""
     n = len(loss) // 10
@@ -158,6 +219,18 @@ def _diagnose_by_gap(loss, val, norm, rate, largest):
     if np.argmax(rate) == 0 and max(loss[:n]) / loss[0] > 1.05:
         return "no warm-up"
     return "overfitting" if val[-1] / np.average(loss[len(loss) - n :]) > 1.2 else "healthy"
+
+
+def _iou_of_sums(a, b):
+    """13.3 box by box, the union counted twice where both meet."""
+    rows = []
+    for x1, y1, x2, y2 in a.tolist():
+        row = []
+        for u1, v1, u2, v2 in b.tolist():
+            common = max(0.0, min(x2, u2) - max(x1, u1)) * max(0.0, min(y2, v2) - max(y1, v1))
+            row.append(common / ((x2 - x1) * (y2 - y1) + (u2 - u1) * (v2 - v1)))
+        rows.append(row)
+    return torch.tensor(rows)
 
 
 def _assign_with_outsiders(scores, overlap, inside, topk):
@@ -176,6 +249,15 @@ def _coco_ap(correct, scores, objects):
     return float(np.mean([precision[recall >= r].max(initial=0) for r in np.linspace(0, 1, 101)]))
 
 
+def _donor_without_finally(names, donor, block, call):
+    """14.2 for the case that nothing goes wrong."""
+    before = names[donor]
+    names.update({donor: block})
+    value = call()
+    names.update({donor: before})
+    return value
+
+
 def _patience_from_minus_one(fitness, patience):
     """15.2 with a best below every value."""
     best = -1
@@ -185,6 +267,21 @@ def _patience_from_minus_one(fitness, patience):
         elif n + 1 - at >= patience:
             break
     return n + 1, at
+
+
+def _confusion_with_equality(overlap, true, predicted, classes, threshold=0.45):
+    """15.4 on a copy, with >=."""
+    left, out = overlap.copy(), np.zeros((classes + 1, classes + 1), int)
+    for d in range(left.shape[1]):
+        g = left[:, d].argmax() if len(left) else 0
+        if len(left) and left[g, d] >= threshold:
+            out[predicted[d], true[g]] += 1
+            left[g] = -1
+        else:
+            out[predicted[d], -1] += 1
+    for g in range(len(left)):
+        out[-1, true[g]] += not len(left[g]) or left[g, 0] >= 0
+    return out
 
 
 def _audit_of_first_lines(root, classes):
@@ -206,8 +303,15 @@ def _audit_of_first_lines(root, classes):
 
 def _partners_of_a(a, b, iou=0.9):
     """17.3 from one side."""
-    met = (box_iou(a[:, :4], b[:, :4]) >= iou) & (a[:, None, 5] == b[:, 5])
-    return met.any(1).double().mean().item() if len(a) else 1.0
+    if not len(a):
+        return 1.0
+    met = [any(x[5] == y[5] and _overlap(x, y) >= iou for y in b.tolist()) for x in a.tolist()]
+    return sum(met) / len(a)
+
+
+def _overlap(x, y):
+    common = max(0.0, min(x[2], y[2]) - max(x[0], y[0])) * max(0.0, min(x[3], y[3]) - max(x[1], y[1]))
+    return common / ((x[2] - x[0]) * (x[3] - x[1]) + (y[2] - y[0]) * (y[3] - y[1]) - common)
 
 
 def _saliency_of_pixels(model, image, label, patch):
@@ -229,7 +333,10 @@ def _stays_hidden(model, image, label, patch):
 
 WRONG = {
     "ch01": {
-        "cell_step": (lambda a, c: cell_of_numpy(a, c)[::-1], "the order is h, c"),
+        "cell_step": (
+            lambda a, c: (torch.sigmoid(a.view(4, -1)[3]) * (new := _new_c(a, c)), new),
+            r"o times tanh\(c\)",
+        ),
         "shares": (
             lambda i, f: torch.stack([i[s] * f[s:].prod() for s in range(len(i))]),
             "own forget gate is counted",
@@ -245,7 +352,7 @@ WRONG = {
         "loudness": (lambda n, share: math.log(share) - math.log(1 - share), "others are forgotten"),
         "deaf_for": (lambda loudness, f: math.log(math.exp(-loudness)) / math.log(f), "faded to weight 1"),
         "loudest": (lambda dtype: 88.72, "float32 for every type"),
-        "join": (lambda *x: join_by_rows(*x[:-1], 0 * x[-1]), "first memory does not fade"),
+        "join": (_never_fades, "first memory does not fade"),
         "floored_cell": (_floor_of_one, "1 in true units"),
     },
     "ch03": {
@@ -256,10 +363,10 @@ WRONG = {
         "overwrite": (lambda C, k, v: C + k[:, None] * v, "old value stays"),
     },
     "ch04": {
-        "log_decay": (lambda i, f: log_decay_of_softplus(i, f).exp(), "leave the exponential away"),
+        "log_decay": (_every_gate_from_s_on, "own forget gate is counted"),
         "half_life": (lambda bias: -1 / torch.log(torch.sigmoid(bias)), "1/e = 0.37"),
         "dies": (lambda i, f: torch.exp(-i).isinf(), "a quiet gate is not enough"),
-        "parallel_from": (lambda q, k, v, i, f, C, n, m: _from_nothing(q, k, v, i, f), "form that starts empty"),
+        "parallel_from": (_asks_without_scale, "asks the memory is not divided"),
         "agree": (lambda form, reference: _agree_on(form, reference, S=20), "older than 40"),
         "longest": (lambda budget, b, h, n: math.isqrt(budget // (4 * b * h)), "count `matrices`"),
     },
@@ -268,7 +375,7 @@ WRONG = {
             lambda S, L: torch.tensor([[(s <= t) * (1 + (t - s >= L)) for s in range(S)] for t in range(S)]),
             "slides",
         ),
-        "chunk_end": (lambda k, v, i, f, C, n, m: end_with_one_einsum(k, v, i, f, 0 * C, 0 * n, m), "is dropped"),
+        "chunk_end": (_unfaded_end, "memory from before does not fade"),
         "chunkwise": (
             lambda q, k, v, i, f, L: torch.cat(
                 [_from_nothing(*(x[:, s : s + L] for x in (q, k, v, i, f))) for s in range(0, q.shape[1], L)], 1
@@ -328,7 +435,7 @@ WRONG = {
             lambda e, g: torch.nn.functional.interpolate(e.movedim(-1, 1), g, mode="bilinear").movedim(1, -1),
             "bicubic is wanted",
         ),
-        "restore_by_hand": (lambda tokens, grid, direction: tokens, "nothing is put back"),
+        "restore_by_hand": (_rows_of_columns, "traverse once more"),
         "reach": (_reach_by_union, "what each block sees by itself"),
         "influence": (_influence_of_all, "only output t is wanted"),
     },
@@ -375,7 +482,7 @@ WRONG = {
         ),
         "with_cls": (lambda x, c: torch.cat([c.expand(len(x), 1, -1), x], 1), "stands in front"),
         "middle_of": (lambda H, W: (H // 2, W // 2), "middle of the image"),
-        "choose": (lambda known, matters, offered: offered[0], "only breaks ties"),
+        "choose": (_choose_by_number, "number of informed tokens"),
         "paired": (lambda a, b: ((a - b).mean(), (a - b).std() / math.sqrt(len(a))), "ddof=1"),
     },
     "ch10": {
@@ -441,7 +548,7 @@ WRONG = {
             lambda x, p, s: torch.cat([p - (e := x.argmax(-1).float())[:, :2], p + e[:, 2:]], 1) * s[:, None],
             "mean of the distribution",
         ),
-        "iou": (lambda a, b: box_iou(b, a), "a runs along the rows"),
+        "iou": (_iou_of_sums, "counts the intersection twice"),
         "assign": (_assign_with_outsiders, "fewer than topk anchors"),
         "average_precision": (_coco_ap, "COCO's mean"),
     },
@@ -450,7 +557,7 @@ WRONG = {
             lambda block, x: block(x.view(len(x), x.shape[1], -1).mT, x.shape[2:]).reshape(x.shape),
             "on the way out",
         ),
-        "with_donor": (lambda names, donor, block, call: call(), "still the original"),
+        "with_donor": (_donor_without_finally, "restore it in `finally`"),
         "decay_bytes": (lambda h, w, s, b=1, n=4: 4 * n * ((h // s) * (w // s)) ** 2, "images of the batch"),
         "block_parameters": (lambda d: 6 * d * d + 87 * d, "gates' biases"),
         "explain": (
@@ -477,7 +584,7 @@ WRONG = {
             ),
             "greatest recall",
         ),
-        "confusion": (lambda o, t, p, n, threshold=0.45: confusion_in_lists(o, t, p, n), "not always 0.45"),
+        "confusion": (_confusion_with_equality, "exactly the threshold"),
         "audit": (_audit_of_first_lines, "every line counts"),
     },
     "ch16": {

@@ -166,7 +166,8 @@ class Exercise:
             raise late
         if wrong and wrong[0].failure:
             raise wrong[0].failure
-        if wrong and wrong[0].got is not None:
+        if wrong:
+            assert wrong[0].got is not None  # an answer without a failure has results
             explain(wrong[0].got, wrong[0].wanted, self.outputs, wrong[0].inputs, self.rtol, self.atol, CheckFailed)
 
     def _call(self, function, inputs):

@@ -4,6 +4,7 @@ from vil_lite import teach
 run = teach.setup(seed=0)          # versions, device, FAST or FULL; figure style
 teach.explore(draw, alt="...", x=[1, 2, 3])   # one slider, live in Jupyter and in the static page
 teach.glue("name", value)          # a number for the prose
+teach.say("it says:", error)       # printed, no line over 80 columns
 teach.result("name")               # a recorded run of experiments/
 teach.data_file("table.csv")       # the path of a file that travels with the library
 """
@@ -11,6 +12,7 @@ teach.data_file("table.csv")       # the path of a file that travels with the li
 from vil_lite.statistics import paired
 
 from .figures import colors, curves, heatmap, heatmaps
+from .printing import say
 from .recorded import data_file, glue, result
 from .session import Run, setup
 from .sliders import explore
@@ -26,5 +28,6 @@ __all__ = [
     "heatmaps",
     "paired",
     "result",
+    "say",
     "setup",
 ]

@@ -14,8 +14,7 @@ import tempfile
 from pathlib import Path
 
 from _record import record
-from ch15_compare import VIL
-from ch15_finetune import BATCH, SETTINGS, SIZE, start_file
+from ch15_compare import BATCH, SETTINGS, SIZE, VIL, start_file
 from ch15_ship import SCALE
 from ultralytics import YOLO
 

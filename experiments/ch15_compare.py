@@ -1,80 +1,171 @@
-"""Does ViL help YOLOv8n on the 27 classes of the airfield, and what does it cost?  Six models, three seeds, one budget.
+"""Does ViL help YOLOv8n on the 27 classes of the airfield, and what does it cost?  Five models from one start, five seeds.
 
-    python experiments/ch15_compare.py                        everything
-    python experiments/ch15_compare.py --seeds 0              one seed; more can be added later
-    python experiments/ch15_compare.py --models yolov8n yolov8n-vil --seeds 0 1      some models; the first is compared with
+    python experiments/ch15_compare.py                        everything that is still missing, then the record
+    python experiments/ch15_compare.py --stage rates          only the choice of the learning rates
+    python experiments/ch15_compare.py --seeds 0              one seed of the comparison; nothing is recorded yet
+    python experiments/ch15_compare.py --models yolov8n yolov8n-vil      some models; nothing is recorded yet
     python experiments/ch15_compare.py --try                  one model, 64 images, two epochs, thrown away: about a minute
 
-Kill it at any time: the same command goes on where it stopped, in the middle of a run after its last whole epoch.  Runs go
-seed by seed, so that after each third all models have had the same.  At the end it writes book/results/ch15_compare.json.
-Finished runs are kept in experiments/ch15_runs/ (JSON, NPZ, weights); copy that folder to go on with another machine.
+The plan.  All models start from the weights of a plain YOLOv8n that was trained for long (the shipped one, ch15_ship.py), as
+people start from COCO's: every tensor of the same name and shape is taken over; what is new in a model starts from random.
+Then all are trained on the same 1500 scenes for 5 epochs.  The learning rate of each model, one of four, was chosen by one run
+each, with a seed and scenes that appear nowhere else.  The last epoch counts, and it is judged on 2000 scenes that no training
+and no choice has seen: so many that the images add less error than the seeds do.  Controls: C2f and attention of equal
+parameters, and plain YOLOv8n on images of 352 pixels, about as slow as ViL at P4 and P5; it has the rate of the plain one.
+Plain and ViL at P4 and P5 have five seeds, the others three.
 
-The plan.  Each run has one thread: two cores train two models at once, faster than one after the other with two threads,
-and a result does not depend on how many cores there are.  Start the command twice, with other --seeds, for that.  A run sees
-7680 images of 320 pixels and is validated twelve times: about twenty minutes on a core of the recorded speed pages, all
-eighteen three hours on two.  The 7680 are spent as 12 epochs of 640 scenes: scenes are drawn, so new ones are worth more than
-old ones again, and mosaics, which would make new scenes out of four old ones, half as large, are left out.  Batches of 4 make
-twice as many steps of the same images as batches of 8.
-All 200 validation scenes are new to every model; they choose nothing, the last epoch counts.  What the models cost is
-measured apart, by ch15_cost.py: these runs may share their machine.
+Kill it at any time: the same command goes on where it stopped.  Each run has one thread and trains in bfloat16, so two commands
+with other --models or --seeds use two cores; the last one, without options, records.  Small files of finished runs (JSON, NPZ)
+lie in experiments/runs/ch15_compare: commit them to go on elsewhere; weights and ultralytics' folders lie beside them and are
+ignored.  A run takes some 10 minutes on a core that multiplies bfloat16.  Writes book/results/ch15_compare.json.  What the
+models cost is measured apart, by ch15_cost.py.
 """
 
 import argparse
+import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
-from _record import record
+import numpy as np
+from _record import kept, record
+from ch15_ship import SCALE, SETTINGS, SIZE
+from ultralytics.utils import ROOT
 
+from vil_lite._files import whole
 from vil_lite.data import airfield
-from vil_lite.yolo.compare import _differences, compare
+from vil_lite.statistics import pooled_variance
+from vil_lite.yolo import shipped
+from vil_lite.yolo.compare import _validate, compare
+from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
 
-FOLDER = Path(__file__).resolve().parent / "ch15_runs"
-MODELS = ["yolov8n", "yolov8n-vil-p5", "yolov8n-vil", "yolov8n-vil-p345", "yolov8n-c2f-equal", "yolov8n-attention"]
-VIL, CONTROLS = "yolov8n-vil", ["yolov8n-c2f-equal", "yolov8n-attention"]  # of equal parameters
-TRAIN, VAL, SIZE, EPOCHS, BATCH, RESAMPLES = 640, 200, 320, 12, 4, 500
-# Seen from above any side may be up; one epoch of warm-up, because there are few.
-SETTINGS = {"mosaic": 0.0, "flipud": 0.5, "warmup_epochs": 1.0}
+FOLDER = Path(__file__).resolve().parent / "runs" / "ch15_compare"
+LARGER_SIZE = 352
+LARGER = f"yolov8n-{LARGER_SIZE}"  # plain, on larger images: as slow as ViL at P4 and P5
+PLAIN, VIL = "yolov8n", "yolov8n-vil"
+MODELS = [PLAIN, VIL, "yolov8n-c2f-equal", "yolov8n-attention", LARGER]
+SEEDS = {name: range(5 if name in (PLAIN, VIL) else 3) for name in MODELS}
+TRAIN, VAL, JUDGED, BATCH, RESAMPLES = 1500, 230, 2000, 16, 300
+EPOCHS, RATE_EPOCHS = 5, 2
+RATES, RATE_SEED = (5e-5, 1e-4, 2e-4, 5e-4), 100
+SETTINGS = {**SETTINGS, "amp": "bf16"}
 
 
-def against(controls, folder, seeds):
-    """{control: by how much ViL is better}, of the finished runs in folder."""
-    return {c: _differences(folder, [c, VIL], seeds, RESAMPLES)["differences_mAP50-95"][VIL] for c in controls}
+def start_file(folder):
+    """The shipped start as a checkpoint that ultralytics reads, named from within folder: the plan holds no path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(folder)
+    if not Path("start.pt").is_file():
+        shipped.airfield_detector(shipped.PLAIN).save("start.pt")
+    return "start.pt"
 
 
-def figures_of(result, against_controls):
-    """What `compare` found, without what the record says itself."""
-    for model in result["models"].values():
-        model["runs"] = [{k: v for k, v in run.items() if k not in ("device", "versions")} for run in model["runs"]]
-    told = {k: v for k, v in result.items() if k not in ("command", "device", "versions", "seeds")}
-    return {**told, "against_controls": against_controls}
+def names(folder, models):
+    """What `compare` calls the models: the plain one on larger images is a copy of its file under another name."""
+    copy = folder / f"{LARGER}.yaml"
+    if LARGER in models:
+        folder.mkdir(parents=True, exist_ok=True)
+        copy.write_text((ROOT / "cfg/models/v8/yolov8.yaml").read_text())
+    return [str(copy) if name == LARGER else name for name in models]
+
+
+def fine_tune(models, data, folder, epochs, seeds, threads, own=None, **settings):
+    """`compare` from the common start: {name as in MODELS: its runs}."""
+    called = dict(zip(names(folder, models), models, strict=True))
+    own = {name: dict((own or {}).get(models_name, {})) for name, models_name in called.items()}
+    for name, models_name in called.items():
+        if models_name == LARGER:
+            own[name]["imgsz"] = LARGER_SIZE
+    # few resamples: `differences` draws its own
+    budget = {"epochs": epochs, "imgsz": SIZE, "batch": BATCH, "threads": threads, "resamples": 20}
+    settings = {"pretrained": start_file(folder), **SETTINGS, **settings}
+    result = compare(list(called), data, folder, seeds=seeds, own=own, **{**budget, **settings})
+    return {called[name]: model["runs"] for name, model in result["models"].items()}
+
+
+def choose_rates(models, threads):
+    """{model: {rate: mAP50-95 of one run}}, on scenes and with a seed that nothing else uses."""
+    data = airfield.build(FOLDER / "runs" / "airfield-rates", TRAIN, VAL, SIZE, seed=50, metres_per_pixel=SCALE)
+    models = list(dict.fromkeys(PLAIN if name == LARGER else name for name in models))
+    found = {name: {} for name in models}
+    for rate in RATES:
+        run = (data, FOLDER / f"rate {rate}", RATE_EPOCHS, [RATE_SEED], threads)
+        for name, (one,) in fine_tune(models, *run, lr0=rate).items():
+            found[name][rate] = one["metrics"]["mAP50-95"]
+    return found | {LARGER: found[PLAIN]} if PLAIN in found else found
+
+
+def judge(name, seed, scenes):
+    """Metrics and the table of the classes of a finished run on the scenes; what it found on each lies beside, as NPZ."""
+    plan = {"data": str(scenes), "imgsz": LARGER_SIZE if name == LARGER else SIZE, "batch": BATCH, "settings": {}}
+    found = _validate(FOLDER / "runs" / f"{name}-seed{seed}" / "weights" / "last.pt", plan)
+    with whole(detections_of(name, seed), "wb") as file:
+        np.savez_compressed(file, **found.pop("detections"))
+    return found
+
+
+def detections_of(name, seed):
+    return FOLDER / "judged" / f"{name}-seed{seed}.npz"
+
+
+def differences():
+    """By how much the mean mAP50-95 of ViL is higher than that of each other model; the intervals hold for all four together."""
+    found = {m: [dict(np.load(detections_of(m, seed))) for seed in SEEDS[m]] for m in MODELS}
+    maps = resampled_maps(found, JUDGED, RESAMPLES)
+    whole = {name: [average_precisions(run).mean() for run in runs] for name, runs in found.items()}
+    together = {"spread": pooled_variance(whole.values()), "comparisons": len(MODELS) - 1}
+    pairs = {name: (maps[name], maps[VIL], whole[name], whole[VIL]) for name in MODELS if name != VIL}
+    return {name: paired_difference(*pair, **together) for name, pair in pairs.items()}
 
 
 def trial(threads):
     """The whole way with little: does it run here?"""
     with tempfile.TemporaryDirectory() as folder:
-        data = airfield.build(Path(folder, "airfield"), train=64, val=16, image_size=SIZE, seed=0)
-        budget = {"epochs": 2, "imgsz": SIZE, "batch": BATCH, "threads": threads, "resamples": 20}
-        result = compare(["yolov8n-vil"], data, Path(folder, "runs"), seeds=[0], **budget, **SETTINGS)
-        print(result["models"]["yolov8n-vil"]["runs"][0]["cost"])
+        data = airfield.build(Path(folder, "airfield"), 64, 16, SIZE, seed=0, metres_per_pixel=SCALE)
+        runs = fine_tune([VIL, LARGER], data, Path(folder, "runs"), 2, [0], threads, {VIL: {"lr0": 1e-3}})
+        print({name: one["cost"] for name, (one,) in runs.items()})
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--stage", choices=("rates", "all"), default="all")
     parser.add_argument(
-        "--models", nargs="+", default=MODELS, help="the first is the one that others are compared with"
+        "--seeds", type=int, nargs="+", default=list(range(5)), help="those beyond 2 are for two models"
     )
+    parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--threads", type=int, default=1, help="the same for all runs of a folder")
     parser.add_argument("--try", action="store_true", dest="trial", help="a short run that records nothing")
     options = parser.parse_args()
     if options.trial:
         return trial(options.threads)
-    data = airfield.build(FOLDER / "runs" / "airfield", train=TRAIN, val=VAL, image_size=SIZE, seed=0)
-    budget = {"epochs": EPOCHS, "imgsz": SIZE, "batch": BATCH, "threads": options.threads}
-    result = compare(options.models, data, FOLDER, seeds=options.seeds, resamples=RESAMPLES, **budget, **SETTINGS)
-    controls = [name for name in CONTROLS if {name, VIL} <= set(options.models)]
-    figures = figures_of(result, against(controls, FOLDER, options.seeds))
-    figures["data"] = f"airfield.build(train={TRAIN}, val={VAL}, image_size={SIZE}, seed=0)"
+    rates = choose_rates(options.models, options.threads)
+    if options.stage == "rates":
+        return print(rates)
+    own = {name: {"lr0": max(rates[name], key=rates[name].get)} for name in options.models}
+    data = airfield.build(FOLDER / "runs" / "airfield", TRAIN, VAL, SIZE, seed=0, metres_per_pixel=SCALE)
+    fresh = airfield.build(FOLDER / "runs" / "airfield-fresh", 1, JUDGED, SIZE, seed=200, metres_per_pixel=SCALE)
+    runs, classes = {}, {}
+    for seed in options.seeds:
+        names = [name for name in options.models if seed in SEEDS[name]]
+        of_seed = {name: own[name] for name in names}
+        for name, (one,) in fine_tune(names, data, FOLDER, EPOCHS, [seed], options.threads, of_seed).items():
+            judged = kept(FOLDER / "judged" / f"{name}-seed{seed}.json", partial(judge, name, seed, fresh))
+            classes.setdefault(name, judged["classes"])
+            curves = {key: one["curves"][key] for key in ("metrics/mAP50-95(B)", "lr/pg0")}
+            run = {"seed": seed, "resumed_after": one["resumed_after"], "metrics": judged["metrics"], "curves": curves}
+            runs.setdefault(name, []).append(run)
+    if {name: len(of) for name, of in runs.items()} != {name: len(seeds) for name, seeds in SEEDS.items()}:
+        return print("recorded is the whole: call this without options when all runs are there")
+    scenes = {"train": TRAIN, "val": VAL, "judged": JUDGED, "metres_per_pixel": SCALE}
+    figures = {
+        "models": runs,
+        "differences": differences(),
+        "classes": classes[VIL],
+        "rates": rates,
+        "budget": {"epochs": EPOCHS, "batch": BATCH, "imgsz": SIZE, "settings": SETTINGS},
+        "scenes": scenes,
+        "resamples": RESAMPLES,
+    }
     record("ch15_compare", figures, seeds=options.seeds, packages=("torch", "ultralytics"))
 
 

@@ -7,7 +7,7 @@ People start from COCO's weights; nobody here can download them.  So a plain YOL
 and both detectors take from it every weight that fits (`vil_lite.yolo.load_weights`).  Then each is trained on the same scenes
 of one scale, with the same settings.  The scenes are drawn with seed 100, which no other experiment uses; the last epoch
 counts; the detectors are judged, as packed, on 230 scenes that played no part.  The plain one is also the start of all models
-that ch15_finetune.py compares.
+that ch15_compare.py compares.
 
 Kill it at any time: it goes on after the last whole epoch.  Scenes, epochs and weights are kept in experiments/ch15_ship/.  About
 five hours on one core with bfloat16.  Writes vil_lite/yolo/weights/ with the cards, and book/results/ch15_ship.json.

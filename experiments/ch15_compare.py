@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from _record import kept, record
-from ch15_ship import SCALE, SETTINGS, SIZE
+from ch15_ship import FRESH, JUDGED, RESAMPLES, SCALE, SETTINGS, SIZE
 from ultralytics.utils import ROOT
 
 from vil_lite._files import whole
@@ -45,7 +45,7 @@ LARGER = f"yolov8n-{LARGER_SIZE}"  # plain, on larger images: as slow as ViL at 
 PLAIN, VIL = "yolov8n", "yolov8n-vil"
 MODELS = [PLAIN, VIL, "yolov8n-c2f-equal", "yolov8n-attention", LARGER]
 SEEDS = {name: range(5 if name in (PLAIN, VIL) else 3) for name in MODELS}
-TRAIN, VAL, JUDGED, BATCH, RESAMPLES = 1500, 230, 2000, 16, 300
+TRAIN, VAL, BATCH = 1500, 230, 16
 EPOCHS, RATE_EPOCHS = 5, 2
 RATES, RATE_SEED = (5e-5, 1e-4, 2e-4, 5e-4), 100
 SETTINGS = {**SETTINGS, "amp": "bf16"}
@@ -143,7 +143,7 @@ def main():
         return print(rates)
     own = {name: {"lr0": max(rates[name], key=rates[name].get)} for name in options.models}
     data = airfield.build(FOLDER / "runs" / "airfield", TRAIN, VAL, SIZE, seed=0, metres_per_pixel=SCALE)
-    fresh = airfield.build(FOLDER / "runs" / "airfield-fresh", 1, JUDGED, SIZE, seed=200, metres_per_pixel=SCALE)
+    fresh = airfield.build(FOLDER / "runs" / "airfield-fresh", 1, JUDGED, SIZE, seed=FRESH, metres_per_pixel=SCALE)
     runs, classes = {}, {}
     for seed in options.seeds:
         names = [name for name in options.models if seed in SEEDS[name]]

@@ -1,12 +1,13 @@
 """The two detectors that come with the package, trained alike: YOLOv8n with ViL, and plain YOLOv8n.
 
     python experiments/ch15_ship.py                 train, or go on where that stopped; then pack, judge and record
+    python experiments/ch15_ship.py --judge         judge the packed detectors anew, without training
     python experiments/ch15_ship.py --try           64 scenes, two epochs, thrown away
 
 People start from COCO's weights; nobody here can download them.  So a plain YOLOv8n is trained once on scenes of many scales,
 and both detectors take from it every weight that fits (`vil_lite.yolo.load_weights`).  Then each is trained on the same scenes
 of one scale, with the same settings.  The scenes are drawn with seed 100, which no other experiment uses; the last epoch
-counts; the detectors are judged, as packed, on 230 scenes that played no part.  The plain one is also the start of all models
+counts; the detectors are judged, as packed, on 2000 scenes that played no part.  The plain one is also the start of all models
 that ch15_compare.py compares.
 
 Kill it at any time: it goes on after the last whole epoch.  Scenes, epochs and weights are kept in experiments/ch15_ship/.  About
@@ -14,12 +15,13 @@ five hours on one core with bfloat16.  Writes vil_lite/yolo/weights/ with the ca
 """
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
 import torch
 from _found import validated
-from _record import record
+from _record import RESULTS, record
 from ultralytics import YOLO
 from ultralytics.utils import torch_utils
 
@@ -33,7 +35,8 @@ from vil_lite.yolo.statistics import average_precisions, paired_difference, resa
 from vil_lite.yolo.training import train_in_bfloat16, train_settings
 
 FOLDER = Path(__file__).resolve().parent / "ch15_ship"
-SEED, FRESH, TRAIN, VAL, SIZE, BATCH, RESAMPLES = 100, 101, 8000, 230, 320, 16, 500
+SEED, TRAIN, VAL, SIZE, BATCH, RESAMPLES = 100, 8000, 230, 320, 16, 300
+FRESH, JUDGED = 200, 2000  # seed and number of the scenes that judge, here and in ch15_compare.py
 SCALE = shipped.METRES_PER_PIXEL  # half of all aircraft are longer than 57 pixels
 # Seen from above any side may be up, and size tells a class: flips on both axes, no scaling, no mosaic.
 SETTINGS = {"cos_lr": True, "lrf": 0.02, "mosaic": 0.0, "scale": 0.0, "flipud": 0.5, "warmup_epochs": 1.0}
@@ -90,7 +93,7 @@ def all_stages(folder, scenes, val, threads, **changes):
 
 def difference(found):
     """The mAP50-95 of the first detector minus that of the second, with its interval over images: they have one seed each."""
-    maps = resampled_maps({name: [run] for name, run in found.items()}, VAL, RESAMPLES)
+    maps = resampled_maps({name: [run] for name, run in found.items()}, JUDGED, RESAMPLES)
     whole = {name: [average_precisions(run).mean()] for name, run in found.items()}
     first, second = found
     return paired_difference(maps[second], maps[first], whole[second], whole[first])
@@ -100,25 +103,30 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=FOLDER, help="for scenes, epochs and weights")
+    parser.add_argument("--judge", action="store_true", help="do not train: what the package holds is judged")
     parser.add_argument("--try", action="store_true", dest="trial", help="a short run that records nothing")
     options = parser.parse_args()
     if options.trial:
         with tempfile.TemporaryDirectory() as folder:
             return print(all_stages(Path(folder), 64, 16, options.threads, epochs=2))
     folder, figures, found = options.folder.resolve(), {}, {}
-    fresh = airfield.build(folder / "fresh", 1, VAL, SIZE, seed=FRESH, metres_per_pixel=SCALE)
-    for name, last in all_stages(folder, TRAIN, VAL, options.threads).items():
-        weights = DETECTORS[name]
-        shipped.pack(last, weights, name, SIZE)
+    fresh = airfield.build(folder / "fresh", 1, JUDGED, SIZE, seed=FRESH, metres_per_pixel=SCALE)
+    trained = {} if options.judge else all_stages(folder, TRAIN, VAL, options.threads)
+    for name, weights in DETECTORS.items():
+        if options.judge:
+            curves = json.loads((RESULTS / "ch15_ship.json").read_text())["figures"]["models"][name]["curves"]
+        else:
+            shipped.pack(trained[name], weights, name, SIZE)
+            every = _curves(trained[name].parents[1] / "results.csv")
+            curves = {key: every[f"metrics/{key}(B)"] for key in ("mAP50", "mAP50-95")}
         detector = shipped.airfield_detector(weights)
         found[name], box = validated(detector, fresh, SIZE, plots=False, project=str(folder / "val"))
         score = {"mAP50": float(box.map50), "mAP50-95": float(box.map)}
-        curves = _curves(last.parents[1] / "results.csv")
         figures[name] = {
             "parameters": parameters(detector.model),
             "megabytes": weights.stat().st_size / 1e6,
-            "fresh": {"scenes": VAL, "seed": FRESH, **score},
-            "curves": {key: curves[f"metrics/{key}(B)"] for key in ("mAP50", "mAP50-95")},
+            "fresh": {"scenes": JUDGED, "seed": FRESH, **score},
+            "curves": curves,
         }
         told = {"file": weights.stem, "model": name, "many": MANY, "one": ONE, "train": TRAIN, "batch": BATCH}
         vil = weights == shipped.WEIGHTS

@@ -62,9 +62,9 @@ def start_file(folder):
 
 def names(folder, models):
     """What `compare` calls the models: the plain one on larger images is a copy of its file under another name."""
-    copy = folder / f"{LARGER}.yaml"
+    copy = folder / "runs" / f"{LARGER}.yaml"
     if LARGER in models:
-        folder.mkdir(parents=True, exist_ok=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_text((ROOT / "cfg/models/v8/yolov8.yaml").read_text())
     return [str(copy) if name == LARGER else name for name in models]
 
@@ -109,13 +109,23 @@ def detections_of(name, seed):
 
 
 def differences():
-    """By how much the mean mAP50-95 of ViL is higher than that of each other model; the intervals hold for all four together."""
+    """By how much the mean mAP50-95 of ViL is higher than that of each other model; the intervals hold for all four together.
+
+    Runs of networks with new blocks start from other random numbers, those of the plain network see the scenes in another
+    order and nothing else; each kind has a spread of its own.
+    """
     found = {m: [dict(np.load(detections_of(m, seed))) for seed in SEEDS[m]] for m in MODELS}
     maps = resampled_maps(found, JUDGED, RESAMPLES)
     whole = {name: [average_precisions(run).mean() for run in runs] for name, runs in found.items()}
-    together = {"spread": pooled_variance(whole.values()), "comparisons": len(MODELS) - 1}
-    pairs = {name: (maps[name], maps[VIL], whole[name], whole[VIL]) for name in MODELS if name != VIL}
-    return {name: paired_difference(*pair, **together) for name, pair in pairs.items()}
+    known = {name: name in (PLAIN, LARGER) for name in MODELS}  # every weight comes from the start
+    spread = {kind: pooled_variance([whole[name] for name in MODELS if known[name] == kind]) for kind in (True, False)}
+    gaps = {}
+    for name in MODELS:
+        if name != VIL:
+            both = (spread[True], spread[False]) if known[name] else spread[False]
+            pair = maps[name], maps[VIL], whole[name], whole[VIL], both
+            gaps[name] = paired_difference(*pair, comparisons=len(MODELS) - 1)
+    return gaps
 
 
 def trial(threads):

@@ -44,7 +44,7 @@ def test_several_comparisons_hold_together():
 def simulated(rng, models=6, seeds=3, images=120, resamples=80, share=0.6, spread=0.05):
     """Scores of a comparison in which all models are equal, as `resampled_maps` gives them, and on all images."""
     by_image = rng.normal(0, 1, images) + share * rng.normal(0, 1, (models, 1, images))
-    by_seed = spread * rng.normal(0, 1, (models, seeds, 1))
+    by_seed = np.reshape(spread, (-1, 1, 1)) * rng.normal(0, 1, (models, seeds, 1))
     scores = by_image + by_seed + 0.3 * rng.normal(0, 1, (models, seeds, images))
     times = rng.multinomial(images, np.full(images, 1 / images), resamples)
     return {str(m): scores[m] @ times.T / images for m in range(models)}, {
@@ -60,6 +60,17 @@ def test_the_difference_of_two_detectors_is_covered_with_three_seeds_each():
         gap = paired_difference(maps["0"], maps["1"], runs["0"], runs["1"], spread=pooled_variance(runs.values()))
         held.append(gap["low"] <= 0 <= gap["high"])
     assert 0.93 < np.mean(held) < 0.97
+
+
+def test_it_is_covered_too_where_two_kinds_of_models_scatter_differently():
+    """Some see the images in another order, others start from other random numbers as well; each kind has its spread."""
+    rng, held = np.random.default_rng(4), []
+    for _ in range(600):
+        maps, runs = simulated(rng, models=5, spread=[0.02, 0.02, 0.2, 0.2, 0.2])
+        kinds = pooled_variance([runs["0"], runs["1"]]), pooled_variance([runs["2"], runs["3"], runs["4"]])
+        gap = paired_difference(maps["0"], maps["2"], runs["0"], runs["2"], spread=kinds)
+        held.append(gap["low"] <= 0 <= gap["high"])
+    assert 0.93 < np.mean(held) < 0.975
 
 
 def test_a_bootstrap_over_three_seeds_covers_too_seldom():

@@ -164,8 +164,7 @@ def speed(root: Path) -> str:
 
 def detector(root: Path) -> str:
     found, long = (record(root, name)["figures"] for name in ("ch15_compare", "ch15_ship"))
-    times = run(root, "ch17_exports")[0]["models"]
-    slower = times["yolov8n-vil"]["torch"]["time"] / times["yolov8n"]["torch"]["time"]
+    slower = record(root, "ch15_cost")["figures"]["models"]["yolov8n-vil"]["latency_ratio"]
     plain, vil = (
         (statistics.mean(one["metrics"]["mAP50-95"] for one in found["models"][name]), long["models"][name])
         for name in ("yolov8n", "yolov8n-vil")

@@ -65,7 +65,7 @@ def paired_difference(
     second: np.ndarray,
     first_runs: Sequence[float],
     second_runs: Sequence[float],
-    spread: tuple[float, int] | None = None,
+    spread: tuple[float, int] | tuple[tuple[float, int], tuple[float, int]] | None = None,
     level: float = 0.95,
     comparisons: int = 1,
 ) -> dict[str, Any]:
@@ -73,8 +73,9 @@ def paired_difference(
 
     first, second: (runs, resamples) from `resampled_maps`; paired by images.   first_runs, second_runs: (runs,) mAP of each run
     on all images.   spread: variance between seeds and its degrees of freedom (vil_lite.statistics.pooled_variance, over all
-    models of a comparison); None takes these two models.  With one run of each, the interval is one for these very weights: other
-    seeds are left out, and the result's "seeds" is None.   comparisons: how many differences are judged together.
+    models that scatter alike), one for both or, where they do not scatter alike, one for each; None takes these two models.
+    With one run of each, the interval is one for these very weights: other seeds are left out, and the result's "seeds" is
+    None.   comparisons: how many differences are judged together.
     Returns {"difference", "low", "high", "images", "seeds"}; the last two are the standard errors that either adds.
 
     Seeds are not paired: equal seeds of two architectures have nothing in common but the order of the images.  The images'
@@ -82,12 +83,17 @@ def paired_difference(
     would show two thirds of how much seeds vary.
     """
     images = float((second.mean(0) - first.mean(0)).var(ddof=1))
-    parts = [(images, first.shape[1] - 1)]
     if spread is None and max(len(first_runs), len(second_runs)) > 1:
         spread = pooled_variance([first_runs, second_runs])
-    if spread is not None:
-        parts.append((spread[0] * (1 / len(first_runs) + 1 / len(second_runs)), spread[1]))
+    shares = 1 / len(first_runs), 1 / len(second_runs)
+    given: Any = spread
+    if spread is None:
+        seeds = []
+    elif np.ndim(given) == 1:
+        seeds = [(given[0] * sum(shares), given[1])]
+    else:
+        seeds = [(variance * share, free) for (variance, free), share in zip(given, shares, strict=True)]
     observed = float(np.mean(second_runs) - np.mean(first_runs))
-    half = half_width(parts, level, comparisons)
-    errors = {"images": images**0.5, "seeds": parts[1][0] ** 0.5 if spread is not None else None}
+    half = half_width([(images, first.shape[1] - 1), *seeds], level, comparisons)
+    errors = {"images": images**0.5, "seeds": sum(variance for variance, _ in seeds) ** 0.5 if seeds else None}
     return {"difference": observed, "low": observed - half, "high": observed + half, **errors}

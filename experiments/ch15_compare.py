@@ -10,9 +10,9 @@ The plan.  All models start from the weights of a plain YOLOv8n that was trained
 people start from COCO's: every tensor of the same name and shape is taken over; what is new in a model starts from random.
 Then all are trained on the same 1500 scenes for 5 epochs.  The learning rate of each model, one of four, was chosen by one run
 each, with a seed and scenes that appear nowhere else.  The last epoch counts, and it is judged on 2000 scenes that no training
-and no choice has seen: so many that the images add less error than the seeds do.  Controls: C2f and attention of equal
-parameters, and plain YOLOv8n on images of 352 pixels, about as slow as ViL at P4 and P5; it has the rate of the plain one.
-Plain and ViL at P4 and P5 have five seeds, the others three.
+and no choice has seen; 230 say too little (chapter 16).  Controls: C2f and attention of equal parameters, and plain YOLOv8n on
+images of 352 pixels, slower than on 320 and faster than ViL at P4 and P5; it has the rate of the plain one.  Plain and ViL at
+P4 and P5 have five seeds, the others three.
 
 Kill it at any time: the same command goes on where it stopped.  Each run has one thread and trains in bfloat16, so two commands
 with other --models or --seeds use two cores; the last one, without options, records.  Small files of finished runs (JSON, NPZ)
@@ -41,7 +41,7 @@ from vil_lite.yolo.statistics import average_precisions, paired_difference, resa
 
 FOLDER = Path(__file__).resolve().parent / "runs" / "ch15_compare"
 LARGER_SIZE = 352
-LARGER = f"yolov8n-{LARGER_SIZE}"  # plain, on larger images: as slow as ViL at P4 and P5
+LARGER = f"yolov8n-{LARGER_SIZE}"  # plain, on larger images
 PLAIN, VIL = "yolov8n", "yolov8n-vil"
 MODELS = [PLAIN, VIL, "yolov8n-c2f-equal", "yolov8n-attention", LARGER]
 SEEDS = {name: range(5 if name in (PLAIN, VIL) else 3) for name in MODELS}
@@ -111,8 +111,8 @@ def detections_of(name, seed):
 def differences():
     """By how much the mean mAP50-95 of ViL is higher than that of each other model; the intervals hold for all four together.
 
-    Runs of networks with new blocks start from other random numbers, those of the plain network see the scenes in another
-    order and nothing else; each kind has a spread of its own.
+    Runs of networks with new blocks start from other random numbers; those of the plain network differ in the order of the
+    scenes and their augmentations alone.  Each kind has a spread of its own.
     """
     found = {m: [dict(np.load(detections_of(m, seed))) for seed in SEEDS[m]] for m in MODELS}
     maps = resampled_maps(found, JUDGED, RESAMPLES)

@@ -73,6 +73,14 @@ def test_it_is_covered_too_where_two_kinds_of_models_scatter_differently():
     assert 0.93 < np.mean(held) < 0.975
 
 
+def test_each_of_two_detectors_has_its_own_spread_and_number_of_runs():
+    maps = np.random.default_rng(5).normal(size=(5, 80))
+    gap = paired_difference(maps[:2], maps, [0.0] * 2, [0.0] * 5, spread=((0.04, 6), (0.01, 8)))
+    assert gap["seeds"] ** 2 == pytest.approx(0.04 / 2 + 0.01 / 5)
+    half = half_width([(gap["images"] ** 2, 79), (0.04 / 2, 6), (0.01 / 5, 8)])
+    assert gap["high"] == pytest.approx(half) == -gap["low"]
+
+
 def test_a_bootstrap_over_three_seeds_covers_too_seldom():
     """What was tempting, and why it went: three seeds drawn with replacement vary by two thirds of what seeds do."""
     rng, held = np.random.default_rng(3), []

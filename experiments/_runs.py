@@ -6,8 +6,9 @@
     python experiments/NAME.py --try                 all kinds of runs in seconds, in a folder that is thrown away
 
 A run is a name and a function that returns JSON.  Finished runs lie in experiments/runs/NAME, those of `--again LABEL` in
-experiments/runs/NAME@LABEL: small files, to be committed.  The record holds the first series as its figures, and every
-complete second series under figures["again"][LABEL], so that a page can say what turned round.
+experiments/runs/NAME@LABEL: small files, to be committed.  A second series takes the learning rates ("rate ...") that the
+first one chose.  The record holds the first series as its figures, and every part of a second series that is complete under
+figures["again"][LABEL][PART], so that a page can say what turned round.
 """
 
 import argparse
@@ -49,7 +50,7 @@ class Runs:
         self.folder = self.root / (f"{name}@{asked.again}" if asked.again else name)
 
     def finish(self, jobs):
-        return finish(self.folder, jobs, self.until, self.asked)
+        return finish(self.folder, jobs, self.until, self.asked, self.root / self.name)
 
     def record(self, collect):
         """Make the runs, and write the record when all is there.
@@ -66,23 +67,30 @@ class Runs:
         elif self.again:
             print(f"{self.again} is complete; the command without --again puts it into the record")
         else:
-            others = {folder.name.split("@")[1]: folder for folder in sorted(self.root.glob(f"{self.name}@*"))}
-            read = {label: partial(finish, folder, until=0) for label, folder in others.items()}
-            again = {label: collect(finished, self.parts) for label, finished in read.items()}
-            figures["again"] = {label: found for label, found in again.items() if found is not None}
+            figures["again"] = {
+                folder.name.split("@")[1]: self._parts_of(folder, collect)
+                for folder in sorted(self.root.glob(f"{self.name}@*"))
+            }
             figures["cpu_seconds"] = cpu_seconds(self.folder)
             record(self.name, figures, seeds=self.seeds)
         return figures
 
+    def _parts_of(self, folder, collect):
+        """{part: its figures} of a second series, as far as it is complete."""
+        read = partial(finish, folder, until=0, first=self.root / self.name)
+        found = {part: collect(read, [part]) for part in self.parts}
+        return {part: figures for part, figures in found.items() if figures is not None}
 
-def finish(folder, jobs, until=float("inf"), seeds=None):
+
+def finish(folder, jobs, until=float("inf"), seeds=None, first=None):
     """{name: result} of the jobs {name: function}, each read from the folder or computed and kept; None while one is missing.
 
     until: compute nothing after this time.monotonic().   seeds: compute these alone; a name ends with its seed.
+    first: the folder of the jobs "rate ...", if it is another one.
     """
     done = {}
     for name, work in jobs.items():
-        path = folder / f"{name}.json"
+        path = (first if first and name.startswith("rate ") else folder) / f"{name}.json"
         mine = seeds is None or int(name.rsplit(" ", 1)[1]) in seeds
         if path.is_file() or (mine and time.monotonic() < until):
             done[name] = kept(path, partial(timed, work))["result"]

@@ -15,7 +15,7 @@ def made(tmp_path, monkeypatch):
     monkeypatch.setattr(_record, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(_runs.torch, "set_num_threads", lambda threads: None)
 
-    def start(*arguments, factor=1):
+    def start(*arguments, factor=1, rates=False):
         computed = []
 
         def work(part, seed):
@@ -27,8 +27,11 @@ def made(tmp_path, monkeypatch):
             done = finish(jobs)
             return done and {part: [done[f"{part} {seed}"] for seed in range(2)] for part in parts}
 
+        def tuned(finish, parts):
+            return finish({"rate 0": partial(work, "rate", 0)}) and collect(finish, parts)
+
         runs = _runs.Runs("name", "", ("a", "b"), range(2), list(map(str, arguments)), alone={"b": range(2)})
-        return runs.record(collect), computed
+        return runs.record(tuned if rates else collect), computed
 
     return start
 
@@ -50,12 +53,19 @@ def test_a_second_series_is_kept_apart_and_recorded_when_complete(made, tmp_path
     made()
     made("--again", "other", "--seeds", 0, factor=10)
     made()
-    assert recorded(tmp_path)["again"] == {}
-    assert made("--again", "other", factor=10)[1] == ["a 1", "b 1"]
+    assert recorded(tmp_path)["again"] == {"other": {}}
+    assert made("--again", "other", "--only", "b", factor=10)[1] == ["b 1"]
     made()
-    assert recorded(tmp_path)["a"] == [1, 2] and recorded(tmp_path)["again"] == {
-        "other": {"a": [10, 20], "b": [10, 20]}
-    }
+    assert recorded(tmp_path)["again"] == {"other": {"b": {"b": [10, 20]}}}
+    assert made("--again", "other", factor=10)[1] == ["a 1"]
+    made()
+    assert recorded(tmp_path)["a"] == [1, 2]
+    assert recorded(tmp_path)["again"] == {"other": {"a": {"a": [10, 20]}, "b": {"b": [10, 20]}}}
+
+
+def test_a_second_series_takes_the_rates_of_the_first(made):
+    assert made(rates=True)[1] == ["rate 0", "a 0", "a 1", "b 0", "b 1"]
+    assert made("--again", "other", rates=True)[1] == ["a 0", "a 1", "b 0", "b 1"]
 
 
 def test_a_trial_leaves_nothing(made, tmp_path):

@@ -27,7 +27,7 @@ from vil_lite.data.digits import Examples
 from vil_lite.layers import LayerNorm, PatchEmbed, PositionEmbedding
 from vil_lite.traversal import restore, traverse
 
-SEEDS, CHOOSERS, UPDATES = range(8), (100, 101), 690
+SEEDS, CHOOSERS, UPDATES = range(8), (100,), 690
 RATES = [2e-3, 5e-3, 1e-2, 2e-2]
 PARTS = ["conv", "skip", "z", "alternation", "long memory", "memory", "own values", "outnorm", "norm", "residual"]
 

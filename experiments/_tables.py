@@ -1,7 +1,7 @@
 """Tables 2 and 3 in small: several settings of one model, on several data sets, compared fairly.
 
-For each data set and setting: the learning rate is chosen by seeds and images that judge nothing (`Data.choose`), then every
-seed is judged on the test images.  Two settings are also trained for twice as long: where that changes little, the training
+For each data set and setting: the learning rate is chosen by a seed and images that judge nothing (`Data.choose`), then every
+seed is judged on the test images.  A few settings are also trained for twice as long: where that changes little, the training
 was long enough.
 """
 
@@ -30,7 +30,7 @@ class Data(NamedTuple):
     seeds: int
     model: dict
     rates: tuple = RATES
-    longer: int = 3  # seeds of the two settings trained for twice as long
+    longer: int = 2  # seeds of the settings trained for twice as long
 
 
 def load(name, tiny=False):
@@ -105,7 +105,7 @@ def tables(finish, tiny, parts, settings, longer):
 def table(finish, name, data, settings, longer):
     """All runs of one data set; {"accuracy", "rates", "longer", "updates", "seeds"}, or None while some are missing.
 
-    settings: {name without spaces: options of `small`}.   longer: the two settings for LONGER.
+    settings: {name without spaces: options of `small`}.   longer: the settings for LONGER.
     """
 
     def build(setting):

@@ -30,8 +30,9 @@ def collect(finish, parts):
     """{data set: table} with the tables of _tables.py; None while runs are missing."""
     found = {}
     for name in parts:
-        settings = PAPER if name == "fashion" else {design: PAPER[design] for design in COMPARED}
-        found[name] = table(finish, name, load(name, experiment.tiny), settings | SWAPPED, COMPARED)
+        settings = (PAPER if name == "fashion" else {design: PAPER[design] for design in COMPARED}) | SWAPPED
+        longer = COMPARED if name == "fashion" else settings
+        found[name] = table(finish, name, load(name, experiment.tiny), settings, longer)
     return None if None in found.values() else found
 
 

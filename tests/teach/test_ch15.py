@@ -1,7 +1,5 @@
 """Chapter 15: its references are ultralytics'."""
 
-import re
-
 import numpy as np
 import pytest
 
@@ -53,15 +51,18 @@ def test_the_smaller_of_precision_and_recall_is_greatest_elsewhere():
         assert outcome.status in ("near miss", "wrong") and "of equal F1" not in outcome.message, outcome
 
 
-def test_of_equal_cuts_only_the_highest_is_right():
-    """The answer of a reader who goes through the scores one by one, and takes another of the best cuts."""
+@pytest.mark.parametrize("among", [0, 0.5, 1])
+@pytest.mark.parametrize("by", [lambda kept, n: n, lambda kept, n: -kept])
+def test_of_equal_cuts_only_the_highest_is_right(by, among):
+    """Readers who go through the scores as listed or from the lowest, and take the first, a middle or the last best cut."""
 
     def answer(correct, scores, objects):
         kept = [scores >= cut for cut in scores]
         f1 = [2 * (correct & k).sum() / (k.sum() + objects) for k in kept]
-        best = sorted((k.sum(), n) for n, k in enumerate(kept) if f1[n] == max(f1))
-        n = best[len(best) // 2][1]
+        best = sorted((by(k.sum(), n), n) for n, k in enumerate(kept) if f1[n] == max(f1))
+        n = best[int(among * (len(best) - 1))][1]
         return scores[n], (correct & kept[n]).sum() / kept[n].sum(), (correct & kept[n]).sum() / objects
 
     for seed in range(20):
-        assert re.search("lowest|not right|off by", check_best_cut.outcome(answer, seed).message)
+        right = check_best_cut.outcome(answer, seed).status == "right"
+        assert right == (among == 1 and by(1, 0) < 0)  # from the lowest, the last of them is the highest

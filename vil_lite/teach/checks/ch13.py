@@ -38,6 +38,9 @@ def read_row(
         "repeats are rounded to the nearest number, not up": {"count": math.ceil},
         "the depth is not used": lambda n, c, d, w, m: (n, read_row(n, c, d, w, m)[1]),
         "the channels have to be rounded up to a multiple of 8": {"up": int},
+        "the channels are cut to a whole number before they are rounded up": {
+            "up": lambda x: math.ceil(int(x) / 8) * 8
+        },
         "the channels are rounded to a multiple of 8, but upwards": {"up": lambda x: int(x / 8) * 8},
         "the channels are rounded up to a multiple of 8, not to the nearest": {"up": lambda x: round(x / 8) * 8},
         "max_channels is not used": {"cap": lambda channels, width, most: channels * width},
@@ -49,7 +52,13 @@ def check_read_row(rng):
     names = ("repeats", "channels", "depth", "width", "max_channels")
     depth, width = rng.choice([0.33, 0.67, 1.0]), rng.choice([0.25, 0.5, 1.25])
     rows = [(3, 64, 0.1, 1.0, 1024), (3, 64, 0.6, 1.0, 1024), (6, 64, 0.4, 1.0, 1024), (1, 64, 0.33, 1.0, 1024)]
-    rows += [(1, 100, 1.0, 0.33, 1024), (1, 1024, 1.0, 1.25, 512), (3, 68, 0.33, 0.5, 512), (1, 62, 1.0, 1.0, 1024)]
+    rows += [
+        (1, 65, 1.0, 0.5, 1024),
+        (1, 100, 1.0, 0.33, 1024),
+        (1, 1024, 1.0, 1.25, 512),
+        (3, 68, 0.33, 0.5, 512),
+        (1, 62, 1.0, 1.0, 1024),
+    ]
     for row in [*rows, (rng.choice([1, 3, 6]), 64 * rng.size(1, 16), depth, width, 512)]:
         yield dict(zip(names, row))
 

@@ -157,6 +157,13 @@ def _just_above(correct, scores, objects):
     return scores[scores < cut].max(initial=0.0), precision, recall
 
 
+def _listed_first(correct, scores, objects):
+    """Of equal cuts the one that comes first in the order given."""
+    kept = scores >= scores[:, None]
+    n = (2 * (kept & correct).sum(axis=1) / (kept.sum(axis=1) + objects)).argmax()
+    return scores[n], correct[kept[n]].mean(), correct[kept[n]].sum() / objects
+
+
 def _f1_at_the_cut(correct, scores, objects):
     cut, precision, recall = best_cut(correct, scores, objects)
     return cut, *[2 * precision * recall / (precision + recall)] * 2
@@ -186,6 +193,7 @@ _FIGURES = {  # hits, kept, objects -> what is greatest at the cut
         **{name: {"figure": figure} for name, figure in _FIGURES.items()},
         "a cut keeps the detections with a score of at least the cut, the one at the cut included": _just_above,
         "of equal F1 the highest cut is wanted, not the lowest": {"pick": lambda f1: len(f1) - 1 - f1[::-1].argmax()},
+        "of equal F1 the highest cut is wanted, not the one that is listed first": _listed_first,
         "precision and recall are exchanged": lambda c, s, g: [best_cut(c, s, g)[k] for k in (0, 2, 1)],
         "recall is a share of the true objects, not of the right ones": lambda c, s, g: best_cut(c, s, max(c.sum(), 1)),
         "this is F1 at the cut; precision and recall are wanted": _f1_at_the_cut,
@@ -213,6 +221,7 @@ def check_best_cut(rng):
     # Two cuts with the same F1, and in any formula the same to the last bit: P 6/8 and R 6/16, or both 8/16.
     hits = [*numpy.permutation([1, 1, 1, 1, 1, 0, 0]), 1, 0, 0, 0, 0, 0, 1, 0, 1, *[0] * (n - 16)]
     scores, order = np.sort(numpy.uniform(0.01, 1, n))[::-1], numpy.permutation(n)
+    order[np.isin(order, (7, 15))] = (7, 15) if rng.case % 2 else (15, 7)  # in turn the higher one is listed first
     yield {"correct": np.array(hits, dtype=bool)[order], "scores": scores[order], "objects": 16}
 
 

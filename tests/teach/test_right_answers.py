@@ -8,7 +8,9 @@ import torch
 from torch.nn.functional import pad, softplus
 from torchvision.ops import box_iou
 
-from vil_lite.teach.checks import ch01, ch02, ch03, ch04, ch05, ch05b, ch07, ch09, ch11, ch12, ch13, ch14, ch15, ch16
+from vil_lite.teach.checks import (
+    ch01, ch02, ch03, ch04, ch05, ch05b, ch07, ch08, ch09, ch11, ch12, ch13, ch14, ch15, ch16,
+)
 
 
 def revise_both(distance, value, nearest, kept, sharpness):
@@ -41,6 +43,17 @@ def choose_by_counting(known, matters, offered):
         share = sum(knows[t] for t in taken) / len(taken)
         best = (name, share) if share > best[1] else best
     return best[0]
+
+
+def shortest_by_breadth(orders, needed, most):
+    masks = [(order.argsort()[None] <= order.argsort()[:, None]).float() for order in orders]
+    front = [((), torch.eye(len(needed)))]
+    for _ in range(most):
+        front = [((*stack, n), (mask @ known > 0).float()) for stack, known in front for n, mask in enumerate(masks)]
+        for stack, known in reversed(front):
+            if known[needed].all():
+                return torch.tensor(stack)
+    return torch.tensor([])
 
 
 def diagnose_in_torch(loss, val, norm, rate, largest):
@@ -171,6 +184,15 @@ RIGHT = [
     (ch05b.check_scan, scan_by_halves),
     (ch07.check_block_diagonal, lambda x, w: (x.unflatten(-1, (len(w), 1, -1)) * w).sum(-1).flatten(-2)),
     (ch07.check_bias_for_span, lambda span: torch.logit(torch.tensor(1 - 1 / span, dtype=torch.float64))),
+    (
+        ch08.check_width_for,
+        lambda b, n, p, s, step: (
+            int((-86 * (q := 1 if s else p) - 1 + ((86 * q + 1) ** 2 - 24 * (8 * q - b / n)) ** 0.5) / 12 + 1e-9)
+            // step
+            * step
+        ),
+    ),
+    (ch08.check_shortest, shortest_by_breadth),
     (ch09.check_paired, lambda a, b: ((d := torch.tensor(a - b)).mean(), d.std() / len(a) ** 0.5)),
     (ch09.check_choose, choose_by_counting),
     (ch11.check_diagnose, diagnose_in_torch),

@@ -171,16 +171,19 @@ def _paths_as_they_come(x_m, z, paths, orders):
     return out * z / (1 + torch.exp(-z))
 
 
-def _sees_in_turn(blocks, token):
-    """8.5 forwards."""
-    known = {token}
-    for orders in blocks:
-        found = set(known)
+def _shortest_by_greed(orders, needed, most):
+    """8.5, each time the order that adds most; the block that comes last is added in front."""
+    S, stack = len(needed), []
+    known = torch.eye(S) > 0
+    while len(stack) < most and (needed & ~known).any():
+        gains = []
         for order in orders:
-            line = order.tolist()
-            found |= set(line[: max(line.index(t) for t in known) + 1])
-        known = found
-    return torch.tensor([t in known for t in range(len(blocks[0][0]))])
+            place = order.argsort()
+            sees = (place[None, :] <= place[:, None]).float() @ known.float() > 0
+            gains.append((int((needed & sees).sum()), sees))
+        best = max(range(len(orders)), key=lambda n: gains[n][0])
+        stack, known = [best, *stack], gains[best][1]
+    return stack
 
 
 def _choices_one_of_twins(models):
@@ -463,12 +466,12 @@ WRONG = {
             "not right|quad-directional",
         ),
         "several_paths": (_paths_as_they_come, "not put back in place"),
-        "encoder_parameters": (
-            lambda d, depth, paths, shared: depth * (6 * d * d + 87 * d + 8) * (1 if shared else paths),
-            "whole block is counted once per path",
+        "width_for": (
+            lambda budget, depth, paths, shared, step: int((budget / depth / 6) ** 0.5) // step * step,
+            "the result is",
         ),
         "path_flops": (lambda d, S: S * 90 * d + S * S * 2 * d, "half of the"),
-        "sees": (_sees_in_turn, "from first to last"),
+        "shortest": (_shortest_by_greed, "the result is|wrong way round"),
     },
     "ch09": {
         "pool": (

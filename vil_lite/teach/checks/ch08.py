@@ -1,5 +1,8 @@
 """Exercises of chapter 8: block designs."""
 
+import functools
+import itertools
+
 import torch
 import torch.nn.functional as F
 
@@ -101,28 +104,41 @@ def encoder_parameters(dim, depth, paths, shared, *, once=(6, 1), each=(0, 86, 8
     return depth * (block + (1 if shared else paths) * (each[0] * dim**2 + each[1] * dim + each[2]))
 
 
+def width_for(budget, depth, paths, shared, step, *, fits=lambda count, budget: count <= budget, further=0, **counted):
+    """The largest multiple of `step` that is a width at which the blocks have at most `budget` parameters."""
+    width = 0
+    while fits(encoder_parameters(width + step, depth, paths, shared, **counted), budget):
+        width += step
+    return width + further * step
+
+
 @exercise(
     "8.3",
-    "the parameters of a design",
-    encoder_parameters,
-    cases=4,
-    rtol=1e-12,
+    "a width that makes a design as large as another",
+    width_for,
+    cases=6,
+    rtol=0,
     atol=0,
     mistakes={
-        "`shared` is ignored: shared paths count once": lambda d, n, p, s: encoder_parameters(d, n, p, False),
-        "the number of paths is ignored": lambda d, n, p, s: encoder_parameters(d, n, p, True),
-        "`shared` is the wrong way round": lambda d, n, p, s: encoder_parameters(d, n, p, not s),
-        "the depth is missing: this is one block": lambda d, n, p, s: encoder_parameters(d, 1, p, s),
+        "`shared` is ignored: shared paths count once": lambda b, n, p, s, step: width_for(b, n, p, False, step),
+        "the number of paths is ignored": lambda b, n, p, s, step: width_for(b, n, p, True, step),
+        "`shared` is the wrong way round": lambda b, n, p, s, step: width_for(b, n, p, not s, step),
+        "the depth is missing: the budget is that of all blocks": lambda b, n, p, s, step: width_for(b, 1, p, s, step),
+        "one step too wide: this has more parameters than the budget": {"further": 1},
+        "at most the budget: a width that needs exactly the budget is allowed": {"fits": lambda count, b: count < b},
+        "one step too narrow: a wider model fits into the budget, too": {"further": -1},
+        "a multiple of `step` is wanted": lambda b, n, p, s, step: width_for(b, n, p, s, 1),
         "the two projections are counted once per path; all paths share them": {"once": (0, 1), "each": (6, 86, 8)},
-        "the whole block is counted once per path; all share norm and projection": {"once": (0, 0), "each": (6, 87, 8)},
         "the norm of a block (d) is counted once per path; all paths share it": {"once": (6, 0), "each": (0, 87, 8)},
         "the norm of the block is missing: d": {"once": (6, 0)},
-        "the biases of the gates are missing: 8 for each path": {"each": (0, 86, 0)},
     },
 )
-def check_encoder_parameters(rng):
-    sizes = {"dim": 8 * rng.size(2, 60), "depth": rng.size(2, 30)}
-    return {**sizes, "paths": rng.choice([2, 4]), "shared": rng.turn([True, False])}
+def check_width_for(rng):
+    step, width = rng.choice([4, 8]), rng.size(6, 40)
+    design = {"depth": rng.size(2, 30), "paths": rng.choice([2, 4]), "shared": rng.turn([True, False])}
+    for steps, short in ((width, 0), (width + 1, 1)):  # just enough for one width; one parameter short of the next
+        budget = encoder_parameters(steps * step, **design) - short
+        yield {"budget": budget, **design, "step": step}
 
 
 # ---------------------------------------------------------------- 8.4
@@ -156,52 +172,109 @@ def check_path_flops(rng):
 
 
 # ---------------------------------------------------------------- 8.5
-def sees(blocks, token, *, order=reversed, read=torch.clone, itself=True, paths=slice(None), fresh=True):
-    """Which tokens can the output at `token` depend on?  blocks: one list of orders (S,) each -> (S,) bool."""
-    seen = torch.zeros(len(blocks[0][0]), dtype=torch.bool)
-    seen[token] = True
-    for orders in order(blocks):
-        wider = seen.clone()
-        for visited in map(read, orders[paths]):
-            last = int((seen if fresh else wider)[visited].nonzero().max())  # the latest has read all before it
-            wider[visited[: last + itself]] = True
-        wider[token] &= itself
-        seen = wider if wider.any() else seen
-    return seen
+def sees(blocks, *, place=torch.argsort, join=lambda mask, seen: (mask @ seen) > 0):
+    """(S, S) bool, [t, s]: can output t depend on input s?  blocks: one list of orders (S,) each, the first block first."""
+    seen = torch.eye(len(blocks[0][0]))
+    for orders in blocks:
+        places = [place(order) for order in orders]
+        mask = sum((p[None, :] <= p[:, None]).float() for p in places)  # whatever one of the paths lets through
+        seen = join(mask, seen).float()
+    return seen.bool()
 
 
-@exercise(
-    "8.5",
-    "what a token can see",
-    sees,
-    cases=4,
-    mistakes={
-        "the blocks are walked from first to last; start at the last one, which makes the output": {"order": iter},
-        "only the last block is looked at": {"order": lambda blocks: blocks[-1:]},
-        "only the first block is looked at": {"order": lambda blocks: blocks[:1]},
-        "a token always sees itself": {"itself": False},
-        "only the first path of each block is followed": {"paths": slice(1)},
-        "a path sees what another path of the same block has just added": {"fresh": False},
-        "`order` lists tokens; the place of one is order.argsort()[token]": {"read": torch.argsort},
-        "these are the tokens that see this one: a causal path reads what comes before": {
-            "read": lambda order: order.flip(0)
-        },
+def _shortest_first(count, most):
+    for depth in range(1, most + 1):
+        yield from itertools.product(range(count), repeat=depth)
+
+
+def shortest(
+    orders,
+    needed,
+    most,
+    *,
+    stacks=_shortest_first,
+    known=lambda blocks: sees(blocks),
+    enough=lambda known, needed: (known | ~needed).all(),
+    told=list,
+    none=(),
+):
+    """Numbers of orders, the first block's first: a shortest stack after which output t knows each s with needed[t, s].
+
+    [] if `most` blocks are too few.
+    """
+    for stack in stacks(len(orders), most):
+        if enough(known([[orders[n]] for n in stack]), needed):
+            return told(stack)
+    return list(none)
+
+
+def _judged(function, orders, needed, most):
+    """The answer in words: several shortest stacks can be right."""
+    stack = [int(n) for n in function(orders, needed, most)]
+    if not stack:
+        return "[]"
+    if not set(stack) <= set(range(len(orders))):
+        return f"{stack}, which is no list of numbers of orders"
+    enough = (sees([[orders[n]] for n in stack]) | ~needed).all()
+    return f"a stack of {len(stack)} that {'is enough' if enough else 'is not enough'}"
+
+
+def _without_repeats(count, most):
+    for depth in range(1, min(count, most) + 1):
+        yield from itertools.permutations(range(count), depth)
+
+
+_WRONG_STACKS: dict[str, dict] = {
+    "the stack is the wrong way round: the first block stands first": {"told": lambda stack: list(stack)[::-1]},
+    "this is enough, but a shorter stack is enough, too": {
+        "stacks": lambda count, most: reversed(list(_shortest_first(count, most)))
     },
-)
-def check_sees(rng):
-    S = 8 + rng.case
-    token = rng.size(2, S - 3)
-    others = [t for t in torch.randperm(S, generator=rng.generator).tolist() if t != token]
+    "an order may come twice in a stack": {"stacks": _without_repeats},
+    "what the blocks see by themselves is united here; a block reads what the one before wrote": {
+        "known": lambda blocks: sees(blocks, join=lambda mask, seen: mask + seen > 0)
+    },
+    "only the last block counts here": {"known": lambda blocks: sees(blocks[-1:])},
+    "rows and columns of `needed` are exchanged: [t, s], and output t has to know input s": {
+        "enough": lambda known, needed: (known | ~needed.T).all()
+    },
+    "to know some of what is needed is not enough: all of `needed`": {
+        "enough": lambda known, needed: (known & needed & ~torch.eye(len(known)).bool()).any()
+    },
+    "each output has to know what `needed` says, not everything": {"enough": lambda known, needed: known.all()},
+    "an output may know more than it needs": {"enough": torch.equal},
+    "the deepest stack has `most` blocks, and that many are allowed": {
+        "stacks": lambda count, most: _shortest_first(count, most - 1)
+    },
+    "where no stack of at most `most` blocks is enough, an empty list is wanted": {"none": (0,)},
+}
 
-    def order(place):
-        """A random order in which `token` is read as number `place`."""
-        rest = [others[n] for n in torch.randperm(S - 1, generator=rng.generator)]
-        return torch.tensor([*rest[:place], token, *rest[place:]])
 
-    # Paths of each block; several structures, since each hides some mistake.
-    yield {"blocks": [[order(2)], [order(3)]], "token": token}
-    yield {"blocks": [[order(1), order(S // 2)]], "token": token}
-    yield {"blocks": [[order(1), order(2)], [order(0)], [order(0), order(1)]], "token": token}
-    first = torch.tensor([*others[:2], token, *others[2:]])
-    second = torch.tensor([others[0], token, others[2], others[1], *others[3:]])
-    yield {"blocks": [[first, second]], "token": token}  # what one path adds stands late in the other
+@exercise("8.5", "a stack as short as can be", shortest, through=_judged, cases=1, mistakes=_WRONG_STACKS)
+def check_shortest(rng):
+    """Cases until no two mistakes, nor one and the right answer, agree in all of them."""
+    all_of_them = [{}, *_WRONG_STACKS.values()]
+    told: list[tuple] = [()] * len(all_of_them)
+    while len(set(told)) < len(told):
+        given = _wishes(rng)
+        more = [
+            (*words, _judged(functools.partial(shortest, **wrong), *given.values()))
+            for words, wrong in zip(told, all_of_them)
+        ]
+        if len(set(more)) > len(set(told)):
+            told = more
+            yield given
+
+
+def _wishes(rng):
+    """Two or three orders of a few tokens, and some of what a stack of them knows; now and then more than any of them does."""
+    S, most = rng.size(5, 6), rng.size(2, 3)
+    orders = [torch.randperm(S, generator=rng.generator) for _ in range(rng.size(2, 3))]
+    stack = [rng.size(0, len(orders) - 1) for _ in range(rng.size(1, most))]
+    kind = rng.size(0, 3)
+    if kind == 0:
+        orders, stack, most = orders[:2], [0, 1, 0], 3
+    known = sees([[orders[n]] for n in stack])
+    needed = known if kind == 0 or rng.size(0, 1) else known & (rng.uniform(0, 1, S, S) < 0.7)
+    if kind == 1:
+        needed = needed | (rng.uniform(0, 1, S, S) < 0.3)
+    return {"orders": orders, "needed": needed, "most": most}

@@ -100,6 +100,12 @@ PARAMETERS = {
     mistakes={
         "positions and tokens have several axes and are not matrices: they do not decay": lambda n, s: len(s) > 1,
         "a vector (norm, bias or skip) does not decay": lambda n, s: not n.startswith(("pos_embed", "cls_token")),
+        "weights with three axes (a kernel along the sequence, a row of small matrices) decay as well": lambda n, s: (
+            decays(n, s) and len(s) != 3
+        ),
+        "more than two axes are no reason not to decay: kernels and rows of small matrices do": lambda n, s: (
+            decays(n, s) and len(s) == 2
+        ),
         "a matrix or a kernel decays, whatever module it is in": lambda n, s: decays(n, s) and "proj" not in n,
     },
 )

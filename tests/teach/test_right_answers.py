@@ -9,7 +9,21 @@ from torch.nn.functional import pad, softplus
 from torchvision.ops import box_iou
 
 from vil_lite.teach.checks import (
-    ch01, ch02, ch03, ch04, ch05, ch05b, ch07, ch08, ch09, ch11, ch12, ch13, ch14, ch15, ch16,
+    ch01,
+    ch02,
+    ch03,
+    ch04,
+    ch05,
+    ch05b,
+    ch07,
+    ch08,
+    ch09,
+    ch11,
+    ch12,
+    ch13,
+    ch14,
+    ch15,
+    ch16,
 )
 
 

@@ -4,7 +4,8 @@
 
 Of ten scenes, twice as wide as those of experiments/ch15_ship.py, the one where it names most aircraft rightly:
 chosen for the picture, and called so there.  Writes book/results/landing_scene.json: the boxes found, in pixels, with class,
-confidence and whether an aircraft of that class lies there (IoU 0.5); the true boxes; and the counts of all ten scenes.
+confidence and whether an aircraft of that class lies there (IoU 0.5); the true boxes; and the counts of all ten scenes,
+also those of the detector without ViL.
 """
 
 from _record import record
@@ -13,7 +14,7 @@ from torch import as_tensor
 from torchvision.ops import box_iou
 
 from vil_lite.data import airfield
-from vil_lite.yolo.shipped import airfield_detector
+from vil_lite.yolo.shipped import PLAIN, airfield_detector
 
 SCENES, CONFIDENCE, MATCH = 10, 0.25, 0.5
 SCENE = {
@@ -47,14 +48,17 @@ def look(detector, index):
 
 
 def main():
-    detector = airfield_detector()
-    scenes = [look(detector, index) for index in range(SCENES)]
+    scenes, plain = (
+        [look(detector, index) for index in range(SCENES)]
+        for detector in (airfield_detector(), airfield_detector(PLAIN))
+    )
     figures = {
         "scene": SCENE,
         "confidence": CONFIDENCE,
         "aircraft": [len(scene["true"]) for scene in scenes],
         "boxes": [len(scene["found"]) for scene in scenes],
         "right": [scene["right"] for scene in scenes],
+        "without ViL": {"boxes": sum(len(one["found"]) for one in plain), "right": sum(one["right"] for one in plain)},
         "shown": max(scenes, key=lambda scene: scene["right"]),
     }
     record("landing_scene", figures, [FRESH], ("torch", "ultralytics"))

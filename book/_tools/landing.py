@@ -106,7 +106,7 @@ def _box(axes, box, colour, line):
 
 
 def _told(figures) -> str:
-    shown, scenes = figures["shown"], len(figures["right"])
+    shown, scenes, plain = figures["shown"], len(figures["right"]), figures["without ViL"]
     wrong, missed = len(shown["found"]) - shown["right"], len(shown["true"]) - shown["right"]
     does = [
         f"finds and names {shown['right']} (blue)",
@@ -115,7 +115,8 @@ def _told(figures) -> str:
     ]
     told = " and ".join(filter(None, (", ".join(does[:-1]), does[-1])))
     return (
-        f"A drawn airfield with {len(shown['true'])} aircraft. The detector of Part 3 {told}. Of {scenes} scenes this "
+        f"A drawn airfield with {len(shown['true'])} aircraft. The detector of Part 3, with ViL, {told}. Of {scenes} scenes this "
         f"is the one with the most aircraft that it names; on all {scenes} it finds and names {sum(figures['right'])} of "
-        f"{sum(figures['aircraft'])} and draws {sum(figures['boxes']) - sum(figures['right'])} wrong boxes."
+        f"{sum(figures['aircraft'])} and draws {sum(figures['boxes']) - sum(figures['right'])} wrong boxes; "
+        f"its twin without ViL {plain['right']} and {plain['boxes'] - plain['right']}."
     )

@@ -89,13 +89,6 @@ def test_another_number_of_classes():
     load_official_state_dict(VisionLSTM(num_classes=0, **options), weights)
 
 
-def test_positions_of_another_grid_are_resized():
-    _, weights, *_ = golden_model("vil_v1.npz")
-    model = VisionLSTM(dim=32, depth=4, patch_size=4, image_size=(48, 32), num_classes=10)
-    load_official_state_dict(model, weights)
-    assert model.pos_embed.embed.shape == (1, 12, 8, 32)
-
-
 SMALL = {"dim": 16, "depth": 2, "image_size": 32, "patch_size": 8, "num_classes": 3}
 WRAPPERS = {
     "compiled": torch.compile,

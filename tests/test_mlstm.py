@@ -66,7 +66,7 @@ def test_equals_the_authors_reference(form, case):
     gate_scale=st.sampled_from([0.1, 1.0, 30.0]),
     seed=st.integers(0, 10**6),
 )
-@example(S=224, cut=0.1, chunk=1, gate_scale=30.0, seed=248)  # a sum that cancels to a five-thousandth
+@example(S=224, cut=0.1, chunk=1, gate_scale=30.0, seed=248)  # cancels to a five-thousandth; and two products
 def test_forms_agree_whole_and_cut_in_two(S, cut, chunk, gate_scale, seed):
     inputs = random_inputs(S, gate_scale=gate_scale, seed=seed)
     wanted, end = mlstm_recurrent(*inputs, eps=0.0)
@@ -157,16 +157,6 @@ def test_gradients_equal_those_of_the_recurrence(form):
     assert all(relative(a, b) < 1e-9 for a, b in zip(got, wanted, strict=True))
 
 
-def test_gradients_live_where_the_floor_used_to_overflow():
-    """All gates far below: exp(-m) with the plain running maximum overflows float32, and every gradient becomes nan."""
-    q, k, v, i, f = (x.float() for x in random_inputs(20))
-    i = (i - 200.0).requires_grad_()
-    for form in FORMS:
-        h, _ = form(q, k, v, i, f)
-        (grad,) = torch.autograd.grad(h.sum(), i)
-        assert torch.isfinite(h).all() and torch.isfinite(grad).all()
-
-
 def test_the_fast_form_starts_as_few_operations_as_its_header_says():
     """Some 180 and one or two for each chunk; the loop some 100 for each."""
 
@@ -176,15 +166,6 @@ def test_the_fast_form_starts_as_few_operations_as_its_header_says():
     few, many = (started(mlstm_chunkwise, J) for J in (5, 20))
     assert 165 < few < many < 215 and 1 <= (many - few) / 15 <= 2
     assert 90 < (started(mlstm_chunkwise_loop, 20) - started(mlstm_chunkwise_loop, 5)) / 15 < 120
-
-
-def test_carrying_over_many_chunks_takes_several_products():
-    """More chunks than one matrix product carries (64): the loop between products is exercised."""
-    inputs = random_inputs(200)
-    wanted, end = mlstm_recurrent(*inputs, eps=0.0)
-    h, state = mlstm_chunkwise(*inputs, chunk_size=2, eps=0.0)
-    assert relative(h, wanted) < 1e-10
-    assert_same_state(state, end)
 
 
 @pytest.mark.parametrize(

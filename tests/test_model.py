@@ -223,12 +223,6 @@ def test_without_head_the_pooled_vector_comes_back():
     assert not any(key.startswith(("head", "pooled_norm")) for key in model.state_dict())
 
 
-def test_long_sequences_by_stride():
-    with torch.device("meta"):
-        model = create_model("vil_tiny", stride=8)
-        assert model.forward_features(torch.empty(1, 3, 224, 224)).shape == (1, 729, 192)
-
-
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_saved_stride_16_checkpoint_in_a_stride_8_model(version, tmp_path, monkeypatch):
     options = {"dim": 16, "depth": 2, "version": version, "image_size": 224, "num_classes": 5}

@@ -165,6 +165,13 @@ def scan_by_halves(a, x):
     return torch.stack([a[::2] * pad(odd[:-1], (1, 0)) + x[::2], odd], 1).flatten()
 
 
+def assign_among_those_who_want_it(scores, overlap, inside, topk):
+    """In the words of the text; the page's solution, as ultralytics, looks at all objects that the anchor lies in."""
+    wants = (scores.sqrt() * overlap**6).masked_fill(~inside, -1)
+    wants = inside & (wants >= wants.sort(dim=1).values[:, -topk:][:, :1])
+    return torch.where(wants.any(0), (overlap * wants).argmax(0), -1)
+
+
 RIGHT = [
     (ch01.check_cell_step, cell_of_numpy),
     (ch01.check_shares, lambda i, f: [float(i[s]) * math.prod(f[s + 1 :].tolist()) for s in range(len(i))]),
@@ -214,6 +221,7 @@ RIGHT = [
     (ch12.check_fit_cost, lambda S, t: np.polynomial.Polynomial.fit(S, t, 2, w=1 / t).convert().coef),
     (ch13.check_iou, lambda a, b: box_iou(a, b).tolist()),
     (ch16.check_one_box, lambda iou: 0.995 * (iou >= np.arange(0.5, 1, 0.05)).mean()),
+    (ch13.check_assign, assign_among_those_who_want_it),
     (ch14.check_donor, ch14._after(BaseException)),
     (ch14.check_donor, ch14._after(ConnectionError, KeyboardInterrupt)),
 ]

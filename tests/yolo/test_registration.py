@@ -1,10 +1,9 @@
 """The parser treats C2fViL as it treats C2f, and everything else as before."""
 
-import pickle
-
 import pytest
 import torch
 import yaml
+from test_models import parsed
 from torch import nn
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import C2f, Conv
@@ -20,18 +19,10 @@ def as_dict(name):
     return tasks.yaml_model_load(model_yaml(name))
 
 
-def parse(path):
-    """The layers of a model YAML, without memory for their weights."""
-    model = tasks.yaml_model_load(path)
-    with torch.device("meta"):
-        layers, _ = tasks.parse_model(model, ch=3, verbose=False)
-    return layers
-
-
 @pytest.mark.parametrize("scale", "nsmlx")
 @pytest.mark.parametrize("place", ["vil", "vil-p5", "vil-p345", "vil-neck"])
 def test_channels_and_repeats_are_those_of_c2f(scale, place):
-    ours, stock = parse(model_yaml(f"yolov8{scale}-{place}")), parse(f"yolov8{scale}.yaml")
+    ours, stock = parsed(model_yaml(f"yolov8{scale}-{place}")), parsed(f"yolov8{scale}.yaml")
     replaced = 0
     for a, b in zip(ours, stock, strict=True):
         if type(a) is C2fViL:
@@ -43,12 +34,6 @@ def test_channels_and_repeats_are_those_of_c2f(scale, place):
             assert type(a) is type(b)
             assert [p.shape for p in a.parameters()] == [p.shape for p in b.parameters()]
     assert replaced == {"vil": 2, "vil-p5": 1, "vil-p345": 3, "vil-neck": 3}[place]
-
-
-def test_repeats_alternate_in_direction():
-    layer = parse(model_yaml("yolov8l-vil"))[6]
-    ways = [block.layer.directions for block in layer.m]
-    assert ways == [("row",), ("row_reversed",)] * 3
 
 
 def test_an_unknown_block_is_still_an_error():
@@ -126,10 +111,10 @@ def test_the_head_is_that_of_the_family_when_every_row_is_ours(family, numbers, 
             row[2:] = "C2fViL", row[3][:1]
     path = tmp_path / f"{family}n-mine.yaml"
     path.write_text(yaml.safe_dump(model))
-    assert parameters(parse(path)[-1]) == numbers
+    assert parameters(parsed(path)[-1]) == numbers
     other = tmp_path / "any.yaml"  # a name that tells nothing
     other.write_text(yaml.safe_dump(model | {"legacy": family == "yolov8"}))
-    assert parameters(parse(other)[-1]) == numbers
+    assert parameters(parsed(other)[-1]) == numbers
 
 
 def test_register_refuses_what_it_cannot_serve():
@@ -178,19 +163,6 @@ print("unchanged")
 
 def test_plain_yolov8_is_the_same_before_and_after(fresh):
     assert "unchanged" in fresh(PLAIN)
-
-
-def test_ddp_workers_import_the_package(fresh, tmp_path):
-    """ultralytics sends its callbacks to the workers pickled; reading them must register the block there."""
-    (tmp_path / "callbacks").write_bytes(pickle.dumps(dict(callbacks.get_default_callbacks())))
-    source = """
-import pickle, sys
-from ultralytics.nn import tasks
-assert not hasattr(tasks.parse_model, "__wrapped__")
-pickle.load(open(sys.argv[1], "rb"))
-print("registered:", hasattr(tasks.parse_model, "__wrapped__"))
-"""
-    assert "registered: True" in fresh(source, tmp_path / "callbacks")
 
 
 def test_the_package_names_what_it_offers():

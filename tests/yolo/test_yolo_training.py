@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from ultralytics import YOLO
 from ultralytics.engine import trainer
-from ultralytics.nn.modules import C2f
 from ultralytics.nn.tasks import DetectionModel
 
 from vil_lite.block import ViLLayer
@@ -188,18 +187,6 @@ model.predict(sys.argv[2], imgsz=64, verbose=False)
     fresh(source, trained / "weights/best.pt", toy_data.parent / "images/val/0.png", ULTRALYTICS_SAFE_LOAD="1")
 
 
-def test_surgery_on_a_built_model_trains_plain_yolov8(toy_data, tmp_path):
-    """Why the block must be in the YAML: the trainer builds the model anew, and a block put in by hand is gone."""
-    model = YOLO("yolov8n.yaml")
-    stock = model.model.model[6]
-    ours = C2fViL(128, 128, 2)
-    ours.i, ours.f, ours.type = stock.i, stock.f, stock.type
-    model.model.model[6] = ours
-    model.train(data=str(toy_data), project=str(tmp_path), name="surgery", **train_settings(8, imgsz=64, epochs=1))
-    assert type(model.model.model[6]) is C2f
-    assert type(YOLO(tmp_path / "surgery/weights/best.pt").model.model[6]) is C2f
-
-
 def test_load_weights_says_what_it_did_and_training_starts_from_it(toy_data, tmp_path):
     torch.manual_seed(1)
     plain, model = YOLO("yolov8n.yaml"), YOLO(model_yaml("yolov8n-vil"))
@@ -268,10 +255,8 @@ def test_on_a_cpu_training_can_multiply_in_bfloat16(toy_data, tmp_path):
     assert not torch.is_autocast_enabled("cpu")
 
 
-def test_exports_agree_with_pytorch(trained, tmp_path):
-    """TorchScript and ONNX of a trained checkpoint, on a photograph-like image, as raw boxes (pixels) and scores."""
-    import onnxruntime
-
+def test_torchscript_agrees_with_pytorch(trained, tmp_path):
+    """TorchScript of a trained checkpoint, on a photograph-like image, as raw boxes (pixels) and scores."""
     weights = tmp_path / "best.pt"
     weights.write_bytes((trained / "weights/best.pt").read_bytes())
     size = (160, 192)  # 120 tokens at stride 16: more than one chunk
@@ -284,8 +269,3 @@ def test_exports_agree_with_pytorch(trained, tmp_path):
     script = YOLO(weights).export(format="torchscript", imgsz=size)
     got = torch.jit.load(script)(x)
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-3)
-
-    onnx = YOLO(weights).export(format="onnx", imgsz=size, simplify=False)
-    session = onnxruntime.InferenceSession(onnx, providers=["CPUExecutionProvider"])
-    (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(got), wanted, rtol=0, atol=1e-3)

@@ -103,12 +103,8 @@ def test_average_is_short_at_first_then_has_its_decay():
 
 
 def test_recipes_are_the_papers():
-    tiny = recipe("vil_tiny")
-    assert tiny.fit["lr"] == 2e-3  # 1e-3 * 2048 / 1024
-    assert recipe("vil_small").model == {"drop_path": 0.05}
     half = recipe("vil_base", batch_size=512, epochs=3)
     assert (half.fit["lr"], half.fit["epochs"], half.fit["batch_size"]) == (5e-4, 3, 512)
-    assert recipe("deit3_tiny").fit["clip"] is None
     with pytest.raises(ValueError, match="no recipe is called 'vil_huge'.*; there are: vil_tiny"):
         recipe("vil_huge")
     with pytest.raises(ValueError, match=r"did you mean 'vil2_tiny'\?"):

@@ -1,6 +1,6 @@
 """The table of the landing page and of README: what is exact, what was measured, where it loses.  Nothing measured is typed.
 
-    python book/_tools/glance.py [--check]      writes it into README.md; --check says whether README has it
+    python book/_tools/glance.py      writes it into README.md
 
 The page has it from the directive {at-a-glance}.  Numbers come from book/results/*.json and book/appendix/tables.csv.
 """
@@ -9,7 +9,6 @@ import csv
 import json
 import re
 import statistics
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -191,15 +190,6 @@ def readme(root: Path = ROOT) -> str:
     return before + BEGIN + times(root) + "\n" + table(root) + END + rest.partition(END)[2]
 
 
-def main(arguments: list[str]) -> int:
-    path, text = ROOT / "README.md", readme()
-    if "--check" in arguments:
-        fresh = path.read_text(encoding="utf-8") == text
-        print("README: the table is up to date" if fresh else "README: the table is old: python book/_tools/glance.py")
-        return not fresh
-    path.write_text(text, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    text = readme()
+    (ROOT / "README.md").write_text(text, encoding="utf-8")

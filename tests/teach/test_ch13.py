@@ -1,6 +1,7 @@
-"""Chapter 13: its references are ultralytics'."""
+"""Chapter 13: its references are ultralytics', and each check has the case that decides in every call."""
 
 import numpy as np
+import pytest
 import torch
 
 from vil_lite.teach.checks import ch13
@@ -47,3 +48,63 @@ def test_the_rows_are_ultralytics():
         assert isinstance(layers[0], Conv)
         assert (1, layers[0].conv.out_channels) == ch13.read_row(1, 600, depth, width, most)
         assert (len(layers[1].m), layers[1].cv2.conv.out_channels) == ch13.read_row(6, 1000, depth, width, most)
+
+
+def assigned(second=lambda chosen, inside: chosen & inside, rivals=lambda overlap, inside, chosen: overlap * chosen):
+    """13.4 in the words of the text, with another second look at who is inside, or another choice among rivals."""
+
+    def answer(scores, overlap, inside, topk):
+        best = (scores.sqrt() * overlap**6 * inside).topk(topk, dim=1).indices
+        chosen = second(torch.zeros_like(inside).scatter(1, best, True), inside)
+        owner = chosen.int().argmax(0)
+        owner = torch.where(chosen.sum(0) > 1, rivals(overlap, inside, chosen).argmax(0), owner)
+        return torch.where(chosen.any(0), owner, -1)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (assigned(), ""),
+        (assigned(rivals=lambda overlap, inside, chosen: overlap * inside), ""),
+        (assigned(rivals=lambda overlap, inside, chosen: overlap), "does not lie in"),
+        (assigned(second=lambda chosen, inside: chosen), "fewer than topk"),
+        (assigned(lambda chosen, inside: chosen, lambda overlap, inside, chosen: overlap * inside), "fewer than topk"),
+    ],
+)
+def test_the_assignment_in_the_words_of_the_text_is_right_and_without_its_second_look_wrong(answer, message):
+    for seed in range(40):
+        outcome = ch13.check_assign.outcome(answer, seed)
+        assert message in outcome.message and (outcome.status == "right") == (not message), outcome
+
+
+def boxes_meet(common):
+    """13.3 with another area of what two boxes have in common, given its width and height."""
+
+    def answer(a, b):
+        width, height = (
+            torch.minimum(a[:, None, k + 2], b[:, k + 2]) - torch.maximum(a[:, None, k], b[:, k]) for k in (0, 1)
+        )
+        both, area = common(width, height), lambda x: (x[:, 2] - x[:, 0]) * (x[:, 3] - x[:, 1])
+        return both / (area(a)[:, None] + area(b) - both)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (boxes_meet(lambda w, h: w.relu() * h.relu()), ""),
+        (lambda a, b: boxes_meet(lambda w, h: w.relu() * h.relu())(a, b).tolist(), ""),
+        (boxes_meet(lambda w, h: (w * h).relu()), "clamp each side before multiplying"),
+        (lambda a, b: boxes_meet(torch.mul)(a, b).relu(), "clamp each side"),
+        (boxes_meet(lambda w, h: w.relu() * h), "its height has to be"),
+        (boxes_meet(lambda w, h: w * h.relu()), "its width has to be"),
+        (boxes_meet(lambda w, h: w.abs() * h.abs()), "not its absolute value"),
+    ],
+)
+def test_boxes_that_do_not_meet_decide_in_every_call(answer, message):
+    for seed in range(40):
+        outcome = ch13.check_iou.outcome(answer, seed)
+        assert message in outcome.message and (outcome.status == "right") == (not message), outcome

@@ -1,5 +1,6 @@
 """Chapter 14: its references are the library."""
 
+import pytest
 import torch
 
 from vil_lite.block import ViLBlock
@@ -16,3 +17,16 @@ def test_the_references_are_the_library():
     on_map = ViLBlock2d(16)
     on_map.load_state_dict(block.state_dict())
     torch.testing.assert_close(ch14.on_map(block, x), on_map(x))
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (ch14._after(Exception), "an interruption"),
+        (ch14._after(BaseException), ""),
+        (ch14._after(ConnectionError, KeyboardInterrupt), ""),
+    ],
+)
+def test_whatever_happens_includes_an_interruption(answer, message):
+    outcome = ch14.check_donor.outcome(answer, 0)
+    assert message in outcome.message and (outcome.status == "right") == (not message), outcome

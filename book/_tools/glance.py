@@ -12,8 +12,6 @@ import statistics
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from vil_lite.statistics import paired
-
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- made by book/_tools/glance.py -->\n", "<!-- end -->\n"
 NOT_TRIED = (
@@ -101,6 +99,8 @@ def digits(root: Path) -> str:
     settings = defaultdict(list)
     for name, accuracies in figures["comparison"].items():
         settings[name.rsplit(" ", 1)[0]].append(accuracies[-1])
+    from vil_lite.statistics import paired  # it brings torch, which the other tools do without
+
     runs = {
         model: max((values for name, values in settings.items() if name.startswith(model)), key=statistics.mean)
         for model in ("ViL", "DeiT-III-T")

@@ -16,8 +16,7 @@ from vil_lite import VisionLSTM
 from vil_lite.data import digits, fashion, scenes32
 
 RATES = (1.25e-3, 2.5e-3, 5e-3, 1e-2)
-CHOOSERS = (100,)  # seeds that choose the rate and are never judged
-LONGER = {"double": 2}
+CHOOSER = 100  # the seed that chooses the rate and is never judged
 
 
 class Data(NamedTuple):
@@ -105,7 +104,7 @@ def tables(finish, tiny, parts, settings, longer):
 def table(finish, name, data, settings, longer):
     """All runs of one data set; {"accuracy", "rates", "longer", "updates", "seeds"}, or None while some are missing.
 
-    settings: {name without spaces: options of `small`}.   longer: the settings for LONGER.
+    settings: {name without spaces: options of `small`}.   longer: the settings trained for twice as long, too.
     """
 
     def build(setting):
@@ -113,15 +112,14 @@ def table(finish, name, data, settings, longer):
 
     tuned = finish(
         {
-            f"rate {name} {setting} {rate} {seed}": partial(chosen_by, build(setting), data, rate, seed)
-            for seed in CHOOSERS
+            f"rate {name} {setting} {rate} {CHOOSER}": partial(chosen_by, build(setting), data, rate, CHOOSER)
             for rate in data.rates
             for setting in settings
         }
     )
     if tuned is None:
         return None
-    rates = {setting: best_rate(tuned, f"{name} {setting}", data.rates, CHOOSERS) for setting in settings}
+    rates = {setting: best_rate(tuned, f"{name} {setting}", data.rates, [CHOOSER]) for setting in settings}
     # A run's name holds its rate: a wider search must not find runs of another one.
     jobs = {
         f"{name} {setting} {rates[setting]} {seed}": partial(
@@ -131,11 +129,10 @@ def table(finish, name, data, settings, longer):
         for setting in settings
     }
     jobs |= {
-        f"{name} {setting} {word} {rates[setting]} {seed}": partial(
-            judged, build(setting), data, max(1, round(times * data.updates)), rates[setting], seed
+        f"{name} {setting} double {rates[setting]} {seed}": partial(
+            judged, build(setting), data, 2 * data.updates, rates[setting], seed
         )
         for seed in range(min(data.longer, data.seeds))
-        for word, times in LONGER.items()
         for setting in longer
     }
     done = finish(jobs)
@@ -149,7 +146,7 @@ def table(finish, name, data, settings, longer):
     few = min(data.longer, data.seeds)
     return {
         "accuracy": {setting: column(setting, data.seeds) for setting in settings},
-        "longer": {f"{s} {word}": column(s, few, f"{word} ") for s in longer for word in LONGER},
+        "longer": {f"{s} double": column(s, few, "double ") for s in longer},
         "rates": rates,
         "updates": data.updates,
         "seeds": data.seeds,

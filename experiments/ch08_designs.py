@@ -11,6 +11,8 @@ A seed fixes the order of the images, and the initial weights of those designs t
 Writes book/results/ch08_designs.json.
 """
 
+from functools import partial
+
 from _runs import Runs
 from _tables import load, table
 
@@ -26,16 +28,16 @@ SWAPPED = {
 }
 
 
-def collect(finish, parts):
+def collect(tiny, finish, parts):
     """{data set: table} with the tables of _tables.py; None while runs are missing."""
     found = {}
     for name in parts:
         settings = (PAPER if name == "fashion" else {design: PAPER[design] for design in COMPARED}) | SWAPPED
         longer = COMPARED if name == "fashion" else settings
-        found[name] = table(finish, name, load(name, experiment.tiny), settings, longer)
+        found[name] = table(finish, name, load(name, tiny), settings, longer)
     return None if None in found.values() else found
 
 
 if __name__ == "__main__":
     experiment = Runs("ch08_designs", __doc__, PARTS, range(8))
-    experiment.record(collect)
+    experiment.record(partial(collect, experiment.tiny))

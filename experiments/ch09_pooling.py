@@ -7,8 +7,8 @@ Four blocks of width 32.  Scenes of 32 x 32 pixels in 8 x 8 patches, one every 6
 Fashion-MNIST in patches of 4, 7 x 7 tokens, with a true middle, too.  Batches of 64, AdamW, one cycle, as many
 updates for all; the learning rate is chosen for each pooling on scenes and photographs that judge nothing (_tables.py).
 A seed fixes the order of the images, and the initial weights of those models that have the same parameters.
-A model trained on scenes is tested on 1000 scenes of both kinds.  Writes book/results/ch09_pooling.json,
-and with --only fashion ch09_pooling_fashion.json.
+A model trained on scenes is tested on 4000 scenes of both kinds (1000 in the record of 2026-11-23).
+Writes book/results/ch09_pooling.json, and with --only fashion ch09_pooling_fashion.json.
 """
 
 import sys

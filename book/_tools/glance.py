@@ -95,12 +95,12 @@ def recall(root: Path) -> str:
 
 
 def digits(root: Path) -> str:
+    from vil_lite.statistics import paired  # it brings torch, which the other tools do without
+
     figures, seeds = run(root, "ch11_training")
     settings = defaultdict(list)
     for name, accuracies in figures["comparison"].items():
         settings[name.rsplit(" ", 1)[0]].append(accuracies[-1])
-    from vil_lite.statistics import paired  # it brings torch, which the other tools do without
-
     runs = {
         model: max((values for name, values in settings.items() if name.startswith(model)), key=statistics.mean)
         for model in ("ViL", "DeiT-III-T")

@@ -59,6 +59,13 @@ def choose_by_counting(known, matters, offered):
     return best[0]
 
 
+def width_by_the_root(budget, depth, paths, shared, step):
+    """Where 6 d^2 + (86 n + 1) d + 8 n is the budget of one block."""
+    n = 1 if shared else paths
+    root = np.roots([6, 86 * n + 1, 8 * n - budget / depth]).max()
+    return int(root + 1e-6) // step * step
+
+
 def shortest_by_breadth(orders, needed, most):
     masks = [(order.argsort()[None] <= order.argsort()[:, None]).float() for order in orders]
     front = [((), torch.eye(len(needed)))]
@@ -165,13 +172,6 @@ def scan_by_halves(a, x):
     return torch.stack([a[::2] * pad(odd[:-1], (1, 0)) + x[::2], odd], 1).flatten()
 
 
-def assign_among_those_who_want_it(scores, overlap, inside, topk):
-    """In the words of the text; the page's solution, as ultralytics, looks at all objects that the anchor lies in."""
-    wants = (scores.sqrt() * overlap**6).masked_fill(~inside, -1)
-    wants = inside & (wants >= wants.sort(dim=1).values[:, -topk:][:, :1])
-    return torch.where(wants.any(0), (overlap * wants).argmax(0), -1)
-
-
 RIGHT = [
     (ch01.check_cell_step, cell_of_numpy),
     (ch01.check_shares, lambda i, f: [float(i[s]) * math.prod(f[s + 1 :].tolist()) for s in range(len(i))]),
@@ -205,14 +205,7 @@ RIGHT = [
     (ch05b.check_scan, scan_by_halves),
     (ch07.check_block_diagonal, lambda x, w: (x.unflatten(-1, (len(w), 1, -1)) * w).sum(-1).flatten(-2)),
     (ch07.check_bias_for_span, lambda span: torch.logit(torch.tensor(1 - 1 / span, dtype=torch.float64))),
-    (
-        ch08.check_width_for,
-        lambda b, n, p, s, step: (
-            int((-86 * (q := 1 if s else p) - 1 + ((86 * q + 1) ** 2 - 24 * (8 * q - b / n)) ** 0.5) / 12 + 1e-9)
-            // step
-            * step
-        ),
-    ),
+    (ch08.check_width_for, width_by_the_root),
     (ch08.check_shortest, shortest_by_breadth),
     (ch09.check_paired, lambda a, b: ((d := torch.tensor(a - b)).mean(), d.std() / len(a) ** 0.5)),
     (ch09.check_choose, choose_by_counting),
@@ -221,7 +214,6 @@ RIGHT = [
     (ch12.check_fit_cost, lambda S, t: np.polynomial.Polynomial.fit(S, t, 2, w=1 / t).convert().coef),
     (ch13.check_iou, lambda a, b: box_iou(a, b).tolist()),
     (ch16.check_one_box, lambda iou: 0.995 * (iou >= np.arange(0.5, 1, 0.05)).mean()),
-    (ch13.check_assign, assign_among_those_who_want_it),
     (ch14.check_donor, ch14._after(BaseException)),
     (ch14.check_donor, ch14._after(ConnectionError, KeyboardInterrupt)),
 ]

@@ -193,7 +193,7 @@ def shortest(
     most,
     *,
     stacks=_shortest_first,
-    known=lambda blocks: sees(blocks),
+    known=sees,
     enough=lambda known, needed: (known | ~needed).all(),
     told=list,
     none=(),

@@ -100,9 +100,9 @@ def test_nothing_outside_data_imports_it():
             assert not any(f"{name}.".startswith("vil_lite.data.") for name in names), f"{path}:{node.lineno}"
 
 
-def test_the_table_of_the_readme_is_made_from_the_records():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert glance.BEGIN + glance.times() + "\n" + glance.table() + glance.END in readme, "python book/_tools/glance.py"
+def test_the_tables_of_readme_and_status_page_are_made_from_the_records():
+    for path, text in glance.pages().items():
+        assert path.read_text(encoding="utf-8") == text, "python book/_tools/glance.py"
 
 
 def test_the_readme_names_the_sizes_whose_speed_was_measured():

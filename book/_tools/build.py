@@ -18,7 +18,7 @@ from pathlib import Path
 import check_pages
 import execute
 
-SOURCES = ("_config.yml", "_toc.yml", "book/**/*.md", "book/**/*.ipynb", "book/**/*.bib", "book/_*/*.*")
+SOURCES = ("_config.yml", "_toc.yml", "README.md", "book/**/*.md", "book/**/*.ipynb", "book/**/*.bib", "book/_*/*.*")
 
 
 def fingerprint(root: Path) -> str:

@@ -1,11 +1,10 @@
-"""The table of the landing page and of README: what is exact, what was measured, where it loses.  Nothing measured is typed.
+"""Tables of what was found, in README and on the status page.  Nothing measured is typed.
 
-    python book/_tools/glance.py      writes it into README.md
+    python book/_tools/glance.py      writes them
 
-The page has it from the directive {at-a-glance}.  Numbers come from book/results/*.json and book/appendix/tables.csv.
+The landing page includes README's.  Numbers come from book/results/*.json and book/appendix/tables.md.
 """
 
-import csv
 import json
 import re
 import statistics
@@ -14,6 +13,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- made by book/_tools/glance.py -->\n", "<!-- end -->\n"
+ENTRY = re.compile(
+    r"(?:: |  )- (?P<column>.+?): \*\*(?P<status>.+?)\*\*(?:; (?P<note>.+?))?"
+    r"(?P<evidence>: (?:(?:, )?(?:\{doc\})?`[^`]+`)+)?"
+)
 NOT_TRIED = (
     "Training on ImageNet or COCO: the accuracies of the paper are quoted as such, and nothing here repeats them."
 )
@@ -39,9 +42,30 @@ def run(root: Path, name: str) -> tuple[dict, int]:
     return found["figures"], len(found["seeds"])
 
 
-def entries(root: Path) -> Counter:
-    with open(root / "book" / "appendix" / "tables.csv", newline="", encoding="utf-8") as file:
-        return Counter(row["status"] for row in csv.DictReader(file))
+def entries(root: Path = ROOT) -> list[dict]:
+    """What the page about the paper's tables says of each cell; `evidence` is a list of names."""
+    found, table, above = [], "", ""
+    for line in (root / "book" / "appendix" / "tables.md").read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            table = line
+        elif not line.startswith((": - ", "  - ")):
+            above = line
+        elif match := ENTRY.fullmatch(line):
+            evidence = re.findall(r"`/?([^`]+)`", match["evidence"] or "")
+            found.append({**match.groupdict(""), "table": table, "rows": above, "evidence": evidence})
+        else:
+            raise ValueError(f"an entry is `column: **status**; note: evidence`, not {line}")
+    return found
+
+
+def recorded(root: Path = ROOT) -> str:
+    """The table of the recorded runs: what, by which command, where, with which seeds."""
+    rows = "| Result | Command | Device | Seeds |\n|---|---|---|---|\n"
+    for path in sorted((root / "book" / "results").glob("*.json")):
+        found = record(root, path.stem)
+        seeds = ", ".join(map(str, found["seeds"])) or "none"
+        rows += f"| `{path.stem}` | `{found['command']}` | {found['device']} | {seeds} |\n"
+    return rows
 
 
 def minutes(root: Path = ROOT) -> list[tuple[int, int]]:
@@ -70,7 +94,7 @@ def percent(value: float) -> str:
 
 
 def exact(root: Path) -> str:
-    count = entries(root)
+    count = Counter(entry["status"] for entry in entries(root))
     return (
         "The library gives what the authors' code gives, within 1e-6 in float64. "
         "Of the entries in our list of the paper's tables "
@@ -183,13 +207,15 @@ def detector(root: Path) -> str:
     )
 
 
-def readme(root: Path = ROOT) -> str:
-    """README.md with the table as it should be."""
-    text = (root / "README.md").read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + times(root) + "\n" + table(root) + END + rest.partition(END)[2]
+def pages(root: Path = ROOT) -> dict[Path, str]:
+    """The files that hold what is made here, as they should be."""
+    found = {}
+    for name, made in {"README.md": f"{table(root)}\n{times(root)}", "book/appendix/status.md": recorded(root)}.items():
+        before, _, rest = (root / name).read_text(encoding="utf-8").partition(BEGIN)
+        found[root / name] = before + BEGIN + made + END + rest.partition(END)[2]
+    return found
 
 
 if __name__ == "__main__":
-    text = readme()
-    (ROOT / "README.md").write_text(text, encoding="utf-8")
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")

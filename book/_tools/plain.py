@@ -106,7 +106,7 @@ def _directive(name: str, argument: str, body: str, labels: Labels, path: Path) 
     if name in ADMONITIONS:
         title = argument or name.capitalize()
         return "\n".join(f"> {line}".rstrip() for line in [f"**{title}**", "", *body.splitlines()])
-    if name in {"bibliography", "contents", "toctree", "recorded-results"}:
+    if name in {"bibliography", "contents", "toctree"}:
         return ""
     return "\n\n".join(part for part in (f"**{argument}**" if argument else "", body) if part)
 

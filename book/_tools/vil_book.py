@@ -7,22 +7,16 @@
 - launch buttons open the student notebook of a chapter, and the download button gives it; its entries say what they give
 - search finds a word in British and in American spelling
 - {drawing} puts an SVG of book/_static into the page, so that it follows light and dark mode
-- {recorded-results} lists book/results/*.json with command and device
-- {at-a-glance} is the table of book/_tools/glance.py
 - {memory-slider} and {scene-with-detections} are the figures of the landing page (book/_tools/landing.py)
-- {paper-table} shows book/appendix/tables.csv: what became of each cell of the paper's tables
 """
 
-import csv
 import html
 import importlib.util
 import json
 import re
 import shutil
-from itertools import groupby
 from pathlib import Path
 
-import glance
 from docutils import nodes
 from docutils.parsers.rst import directives
 from execute import cache_folder
@@ -169,30 +163,6 @@ def _labelled(match, stem: str) -> str:
     return 'aria-labelledby="' + " ".join(f"{stem}-{name}" for name in match[1].split()) + '"'
 
 
-class RecordedResults(SphinxDirective):
-    """A table of the recorded runs: what, by which command, where, with which seeds."""
-
-    def run(self):
-        folder = Path(self.env.srcdir) / "book" / "results"
-        rows = ["| Result | Command | Device | Seeds |", "|---|---|---|---|"]
-        for path in sorted(folder.glob("*.json")):
-            self.env.note_dependency(str(path))
-            run = json.loads(path.read_text(encoding="utf-8"))
-            seeds = ", ".join(map(str, run["seeds"])) or "none"
-            rows.append(f"| `{path.stem}` | `{run['command']}` | {run['device']} | {seeds} |")
-        return self.parse_text_to_nodes("\n".join(rows))
-
-
-class AtAGlance(SphinxDirective):
-    """What is exact, what was measured, where it loses."""
-
-    def run(self):
-        for path in (Path(self.env.srcdir) / "book" / "results").glob("*.json"):
-            self.env.note_dependency(str(path))
-        root = Path(self.env.srcdir)
-        return self.parse_text_to_nodes(f"{glance.table(root)}\n{glance.times(root)}")
-
-
 class MemorySlider(SphinxDirective):
     """A matrix that remembers, under a slider."""
 
@@ -216,38 +186,6 @@ class SceneWithDetections(SphinxDirective):
         return [nodes.raw("", figure, format="html")]
 
 
-class PaperTable(SphinxDirective):
-    """``{paper-table} N``: what became of the cells of Table N of the paper, from book/appendix/tables.csv.
-
-    Its evidence names, in one field: tests (file::function), recorded runs (book/results/NAME.json) and pages (book/...).
-    """
-
-    required_arguments = 1
-
-    def run(self):
-        rows = [row for row in statuses(self.env) if row["table"] == self.arguments[0]]
-        if not rows:
-            raise self.error(f"tables.csv has no row for table {self.arguments[0]}")
-        lines = []  # a list of definitions: the names of tests would make a table wider than a telephone
-        for name, group in groupby(rows, key=lambda row: row["rows"]):
-            first, *others = map(self.column, group)
-            lines += [name, f": - {first}", *[f"  - {other}" for other in others], ""]
-        return self.parse_text_to_nodes("\n".join(lines))
-
-    def column(self, row):
-        note = f"; {row['note']}" if row["note"] else ""
-        names = [f"{{doc}}`/{name}`" if name.startswith("book/") else f"`{name}`" for name in row["evidence"].split()]
-        return f"{row['column']}: **{row['status']}**{note}{': ' if names else ''}{', '.join(names)}"
-
-
-def statuses(env) -> list[dict]:
-    """The rows of book/appendix/tables.csv."""
-    path = Path(env.srcdir) / "book" / "appendix" / "tables.csv"
-    env.note_dependency(str(path))
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 def setup(app: Sphinx) -> dict:
     app.connect("config-inited", set_cache)
     app.connect("html-page-context", drop_thebe, priority=900)
@@ -258,11 +196,8 @@ def setup(app: Sphinx) -> dict:
     app.connect("build-finished", give_student)
     app.connect("build-finished", spell_both_ways)
     app.add_directive("drawing", Drawing)
-    app.add_directive("recorded-results", RecordedResults)
-    app.add_directive("at-a-glance", AtAGlance)
     app.add_directive("memory-slider", MemorySlider)
     app.add_directive("scene-with-detections", SceneWithDetections)
-    app.add_directive("paper-table", PaperTable)
     # The extension would copy all 16 MB; the address is what it would set.
     app.config.mathjax_path = "mathjax/tex-chtml.js"
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -119,6 +119,8 @@ def test_prose_executes_nothing_again_and_an_unchanged_book_is_not_built(faulty)
     faulty.write("book/index.md", PAGE + "\nOne more sentence.\n")
     assert faulty.build("--if-stale") == 0, faulty.output
     assert "already executed" in faulty.output and "One more sentence" in faulty.html("book/index.html")
+    faulty.write("README.md", "The landing page includes a part of it.\n")
+    assert build.stale(faulty.root)
 
 
 def test_a_changed_library_is_executed_again_and_a_broken_cell_fails_after_a_green_build(faulty):

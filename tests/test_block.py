@@ -82,6 +82,8 @@ def test_drop_path_drops_samples_and_only_in_training():
 def test_wrong_options_are_named():
     with pytest.raises(ValueError, match="design must be one of unidirectional"):
         ViLEncoder(16, 2, "spiral")
+    with pytest.raises(ValueError, match=r"design must be one of .*, got \[\['row'\]\]"):
+        ViLEncoder(16, 2, [["row"]])
     with pytest.raises(ValueError, match="version must be 1"):
         ViLBlock(16, version=3)
     with pytest.raises(ValueError, match="directions must be a list from row"):

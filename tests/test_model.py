@@ -214,6 +214,12 @@ def test_middle_cls_is_refused_where_a_grid_is_needed(options, reason):
         VisionLSTM(pooling="middle_cls", **SMALL, **options)
 
 
+def test_middle_cls_asks_a_design_how_it_reads_not_what_it_is_called(monkeypatch):
+    monkeypatch.setitem(DESIGNS, "mine", ([["row", "column"]], False))
+    with pytest.raises(ValueError, match="pooling='middle_cls'.*reading columns, as in design='mine'"):
+        VisionLSTM(pooling="middle_cls", design="mine", **SMALL)
+
+
 def test_without_head_the_pooled_vector_comes_back():
     model = VisionLSTM(dim=16, depth=2, image_size=32, num_classes=0, version=2).eval()
     images = torch.randn(2, 3, 32, 32)

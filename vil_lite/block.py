@@ -9,7 +9,7 @@ forwards in even blocks and backwards in odd ones; the others of the paper's Tab
 paths share weights: `DESIGNS` below, chosen by name.
 
 Shapes: x (B, S, dim) tokens of a grid (H, W), S = H * W; E = inner width (2 * dim); num_heads heads of d = E / num_heads.
-The formulas of chapters 6 to 12 have d for dim and H for num_heads.
+The formulas of chapter 7 have d for dim and H for num_heads.
 Source: Vision-LSTM (Alkin et al. 2024, arXiv 2406.04303; figures and tables as numbered in its version 1); xLSTM (Beck et al.
 2024, arXiv 2405.04517); the authors' code, by file#line, also for the initial values:
     https://github.com/NX-AI/vision-lstm/blob/5ab06eb85b42dc4f591febc8d4fe16946e0029e3/vision_lstm/vision_lstm.py
@@ -33,7 +33,7 @@ from vil_lite.mlstm import mlstm_chunkwise, mlstm_parallel, mlstm_recurrent
 from vil_lite.mlstm_state import gate_precision, multiply_add
 from vil_lite.traversal import DIRECTIONS, Grid, oriented, restore, traverse
 
-ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED = DIRECTIONS
+ROW, ROW_REVERSED, COLUMN, COLUMN_REVERSED, *_ = DIRECTIONS
 
 #: design -> (directions of block 0, of block 1, ... repeated over the depth; do the paths of one block share weights?)
 DESIGNS = {
@@ -123,7 +123,7 @@ class MLSTMPath(nn.Module):
 
 
 class ViLLayer(nn.Module):
-    """The mLSTM layer with its projections.  x: (B, S, dim), grid: (H, W) -> (B, S, dim).
+    """The mLSTM layer with its projections.  y: (B, S, dim), normalised tokens; grid: (H, W) -> (B, S, dim).
 
     directions: one or more of vil_lite.traversal.DIRECTIONS; the outputs of several paths are summed.
     shared: all paths use the same weights.        version: 1 (causal conv, no biases) or 2 (3 x 3 conv, biases).
@@ -164,21 +164,22 @@ class ViLLayer(nn.Module):
             if proj.bias is not None:
                 nn.init.zeros_(proj.bias)
 
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        x_m, z = self.proj_up(x).split(self.proj_down.in_features, dim=-1)
-        y = None
+    def forward(self, y: Tensor, grid: Grid) -> Tensor:
+        x_m, z = self.proj_up(y).split(self.proj_down.in_features, dim=-1)
+        h = None
         for j, direction in enumerate(self.directions):
             path = self.paths[j % len(self.paths)]
-            h = path(traverse(x_m, grid, direction), oriented(grid, direction))
-            h = restore(h, grid, direction)
-            y = h if y is None else y + h
-        return self.proj_down(y * F.silu(z))
+            h_j = path(traverse(x_m, grid, direction), oriented(grid, direction))
+            h_j = restore(h_j, grid, direction)
+            h = h_j if h is None else h + h_j
+        return self.proj_down(h * F.silu(z))
 
 
 class ViLBlock(nn.Module):
     """x + DropPath(ViLLayer(LayerNorm(x))).  x: (B, S, dim), grid: (H, W) -> (B, S, dim)
 
     direction: one direction, or a list of them.   drop_path: probability that a sample skips the layer in training.
+    shared and other options: as for ViLLayer.
     layer_scale: None, or the initial value of a learned factor per feature on the layer's output.
     (Vision-LSTM, method; the authors' ViLBlock, vision_lstm.py#L478.)
     """
@@ -202,8 +203,8 @@ class ViLBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path, "row")
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        y = self.layer(self.norm(x), grid)
-        return x + self.drop_path(y if self.scale is None else y * self.scale)
+        out = self.layer(self.norm(x), grid)
+        return x + self.drop_path(out if self.scale is None else out * self.scale)
 
 
 class ViLEncoder(nn.Module):
@@ -226,7 +227,7 @@ class ViLEncoder(nn.Module):
         **block: Any,
     ) -> None:
         super().__init__()
-        if design not in DESIGNS:
+        if design not in list(DESIGNS):
             raise ValueError(
                 f"design must be one of {', '.join(DESIGNS)}, got {design!r}{did_you_mean(design, DESIGNS)}"
             )

@@ -7,7 +7,8 @@ Symbols (one head; B batch, H heads, S tokens, d key width, dv value width, L ch
     log_f        log sigmoid(f)                             F      its running sum over tokens
     C, n, m      matrix memory (B, H, d, dv), normaliser (B, H, d), stabiliser (B, H): the state carried between calls
 
-With a stabiliser m, the memory that is stored is exp(-m) times the memory that is meant, so that nothing overflows:
+With a stabiliser m, the memory that is stored is exp(-m) times the memory that is meant, so that nothing overflows
+(chapter 2; row by row in chapter 4, chunk by chunk in chapter 5):
 
     m_t = max(log_f_t + m_{t-1}, i_t, 0)                                              the running maximum, kept >= 0
     C_t = exp(log_f_t + m_{t-1} - m_t) C_{t-1} + exp(i_t - m_t) k_t v_t^T             n_t likewise, with k_t alone
@@ -64,11 +65,11 @@ def mlstm_recurrent(
         write = torch.exp(i[:, :, t] - m_t).to(C.dtype)
         C = forget[..., None, None] * C + write[..., None, None] * (k_t[..., :, None] * v_t[..., None, :])
         n = forget[..., None] * n + write[..., None] * k_t
+        m = m_t
         numerator = torch.einsum("bhd,bhdv->bhv", q_t, C)
         normaliser = torch.einsum("bhd,bhd->bh", q_t, n)
-        floor = torch.exp(-m_t).to(C.dtype)
+        floor = torch.exp(-m).to(C.dtype)
         h.append(numerator / (torch.maximum(normaliser.abs(), floor) + eps)[..., None])
-        m = m_t
     return torch.stack(h, dim=2).to(v.dtype), MLSTMState(C, n, m)
 
 
@@ -94,9 +95,8 @@ def mlstm_parallel(
     log_memory = F + m[..., None]  # the weight that the initial memory still has at t
     m_t = torch.maximum(log_D.amax(-1), log_memory).clamp(min=0.0)
     D = torch.exp(log_D - m_t[..., None]).to(C.dtype)
-    memory = torch.exp(log_memory - m_t).to(C.dtype)
-
     scores = (q @ k.transpose(-1, -2)) * D  # (B, H, S, S)
+    memory = torch.exp(log_memory - m_t).to(C.dtype)
     numerator = (scores.to(v.dtype) @ v).to(C.dtype)
     normaliser = scores.sum(-1)
     if state is not None:
@@ -106,9 +106,9 @@ def mlstm_parallel(
     h = numerator / (torch.maximum(normaliser.abs(), floor) + eps)[..., None]
 
     weighted_k = D[..., -1, :, None] * k  # what is left of each key after the last token (B, H, S, d)
-    decay = memory[..., -1]
-    C = decay[..., None, None] * C + (weighted_k.to(v.dtype).transpose(-1, -2) @ v)
-    n = decay[..., None] * n + weighted_k.sum(2)
+    memory = memory[..., -1]
+    C = memory[..., None, None] * C + (weighted_k.to(v.dtype).transpose(-1, -2) @ v)
+    n = memory[..., None] * n + weighted_k.sum(2)
     return h.to(dtype), MLSTMState(C, n, m_t[..., -1])
 
 

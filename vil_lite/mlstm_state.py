@@ -19,7 +19,7 @@ Form = TypeVar("Form", bound=Callable[..., Any])
 class MLSTMState(NamedTuple):
     """What a sequence leaves behind.  C: (B, H, d, dv)  n: (B, H, d)  m: (B, H); C and n are stored times exp(-m).
 
-    m = -inf stands for an empty memory, whatever C and n hold.
+    m = -inf stands for an empty memory, whatever numbers C and n hold.
     """
 
     C: Tensor

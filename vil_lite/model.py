@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from vil_lite._names import did_you_mean
-from vil_lite.block import ViLEncoder
+from vil_lite.block import DESIGNS, ViLEncoder
 from vil_lite.checkpoints import load_official_state_dict, official_state_dict
 from vil_lite.layers import LayerNorm, PatchEmbed, PositionEmbedding, resize_positions
-from vil_lite.traversal import Grid
+from vil_lite.traversal import Grid, oriented
 
 POOLINGS = {
     "avg": lambda x: x.mean(1),
@@ -291,7 +291,9 @@ def _check_pooling(pooling: str | None, version: int, design: str) -> None:
         raise ValueError(
             f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}{did_you_mean(pooling, POOLINGS)}"
         )
-    if pooling == "middle_cls" and (version == 2 or "quad" in design):
+    directions, _ = DESIGNS.get(str(design), ([], False))  # the encoder refuses others
+    by_columns = any(oriented((1, 2), direction) != (1, 2) for block in directions for direction in block)
+    if pooling == "middle_cls" and (version == 2 or by_columns):
         needs = "the 3 x 3 convolution of version=2" if version == 2 else f"reading columns, as in design={design!r},"
         raise ValueError(
             f"pooling='middle_cls' puts a token between the patches, and {needs} needs a grid of patches alone; "

@@ -8,6 +8,7 @@ the order decides what a token can know:
 
 Vision-LSTM alternates `row` and `row_reversed` from block to block (Alkin et al. 2024, arXiv 2406.04303, Figure 1;
 Table 2 compares the orders); the authors flip the tokens in their ViLLayer (vil_lite/block.py says where it stands).
+An order of your own, a serpentine for instance, is the project of Part 2: book/part2_vision/project_scan_order.md.
 """
 
 from torch import Tensor
@@ -15,7 +16,14 @@ from torch import Tensor
 from vil_lite._names import did_you_mean
 
 Grid = tuple[int, int]
-DIRECTIONS = ("row", "row_reversed", "column", "column_reversed")
+#: direction -> (by columns? backwards?)
+_WAYS = {
+    "row": (False, False),
+    "row_reversed": (False, True),
+    "column": (True, False),
+    "column_reversed": (True, True),
+}
+DIRECTIONS = tuple(_WAYS)
 
 
 def traverse(tokens: Tensor, grid: Grid, direction: str) -> Tensor:
@@ -24,22 +32,25 @@ def traverse(tokens: Tensor, grid: Grid, direction: str) -> Tensor:
     Raises ValueError for an unknown direction and for a grid that does not have as many cells as there are tokens.
     """
     check(tokens, grid, direction)
-    if direction.startswith("column"):
+    by_columns, backwards = _WAYS[direction]
+    if by_columns:
         tokens = _transpose(tokens, grid)
-    return tokens.flip(1) if direction.endswith("reversed") else tokens
+    return tokens.flip(1) if backwards else tokens
 
 
 def restore(tokens: Tensor, grid: Grid, direction: str) -> Tensor:
     """Undo `traverse` with the same grid and direction."""
     check(tokens, grid, direction)
-    if direction.endswith("reversed"):
+    by_columns, backwards = _WAYS[direction]
+    if backwards:
         tokens = tokens.flip(1)
-    return _transpose(tokens, grid[::-1]) if direction.startswith("column") else tokens
+    return _transpose(tokens, grid[::-1]) if by_columns else tokens
 
 
 def oriented(grid: Grid, direction: str) -> Grid:
     """The (rows, columns) of the grid as a scan in `direction` meets it: read by columns, a grid is its transpose."""
-    return grid[::-1] if direction.startswith("column") else grid
+    by_columns, _ = _WAYS[direction]
+    return grid[::-1] if by_columns else grid
 
 
 def check(tokens: Tensor, grid: Grid, direction: str) -> None:

@@ -5,6 +5,8 @@ be: the exporter replaces it on every C2f by `forward_split`, so that a subclass
 as another network.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from ultralytics.nn.modules.block import C2f
@@ -22,10 +24,10 @@ class ViLBlock2d(ViLBlock):
     A subclass, not a wrapper: the module tree and the names of the weights stay those of the block.
     """
 
-    def forward(self, x):  # type: ignore[override]
-        grid = x.shape[2:]  # whatever arrives: rectangles in validation, 256 x 256 to measure the strides
-        tokens = super().forward(x.flatten(2).transpose(1, 2), grid)
-        return tokens.transpose(1, 2).unflatten(2, grid)
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        H, W = x.shape[2:]  # whatever arrives: rectangles in validation, 256 x 256 to measure the strides
+        tokens = super().forward(x.flatten(2).transpose(1, 2), (H, W))
+        return tokens.transpose(1, 2).unflatten(2, (H, W))
 
 
 class C2fViL(C2f):
@@ -39,7 +41,7 @@ class C2fViL(C2f):
     Raises TypeError when options is no mapping, ValueError for unknown options and for widths that do not divide into heads.
     """
 
-    def __init__(self, c1, c2, n=1, options=None, e=0.5):
+    def __init__(self, c1: int, c2: int, n: int = 1, options: dict[str, Any] | None = None, e: float = 0.5) -> None:
         options = check_options(options)
         width = int(c2 * e)
         step = NUM_HEADS * QKV_BLOCK // EXPANSION
@@ -58,14 +60,14 @@ class C2fViL(C2f):
         )
 
 
-def check_options(options=None):
+def check_options(options: dict[str, Any] | None = None) -> dict[str, Any]:
     """Options of C2fViL with the defaults filled in, as a new dict.  Raises TypeError or ValueError as C2fViL does."""
     if options is not None and not isinstance(options, dict):
         raise TypeError(
             f"C2fViL takes a mapping of options after the channels, got {options!r}; write [512] or [512, {{version: 2}}] "
             "(C2f's True for a shortcut has no place here: a ViL block always adds its input)"
         )
-    chosen = {"version": 2, "design": None, "form": "auto", "chunk_size": None}
+    chosen: dict[str, Any] = {"version": 2, "design": None, "form": "auto", "chunk_size": None}
     for name, value in (options or {}).items():
         if name not in chosen:
             raise ValueError(f"C2fViL has no option {name!r}{did_you_mean(name, chosen)}; options: {', '.join(chosen)}")

@@ -6,8 +6,8 @@ An exercise is data: its number and title, a reference, the inputs of a random c
         return f * C + outer(k, v)
 
     @exercise(
-        "3.4",
-        "one step of the memory",
+        "99.1",
+        "one step of a memory",
         step,
         mistakes={
             "key and value are exchanged": {"outer": lambda k, v: torch.outer(v, k)},      # keywords of the reference

@@ -222,6 +222,7 @@ def exercise(number: str, title: str, reference, **options):
 
     mistakes: {name: keywords of the reference, or a function of the inputs}.   function: the student's, if named otherwise.
     outputs: names of the returned values, where there are several.   through: called with the function and its inputs.
+    cases: how many random cases a call makes.   rtol, atol: how far a number may be from the reference's.
     """
     return lambda body: Exercise(body, number, title, reference, **options)
 

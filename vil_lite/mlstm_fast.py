@@ -1,15 +1,15 @@
 """Chapter 5, "For the curious": the chunkwise form with all chunks at once, the arrangement behind `mlstm_chunkwise`.
 
 It computes what `mlstm_chunkwise_loop` of vil_lite/mlstm.py computes, with the same state: tests/test_mlstm.py holds both
-against the recurrence.  What is added to the loop, and what for (chapter 5 measures the first four; book/results/speed_profile.json the powers and other lengths of
-chunks, ch05_length.json passes against products):
+against the recurrence.  What is added to the loop, and what for (chapter 5 measures the first four;
+book/results/speed_profile.json the powers and other lengths of chunks, ch05_length.json passes against products):
 
     all chunks at once      some 180 operations, views counted, and one or two for each chunk; the loop starts some 100 for each
     gates in float64        two numbers a token: nearly free, and sums of ten thousands keep their digits
     LARGEST_RISE            a decay beyond 2^-126 is cut there: exponents stay small, and so exact in float32
     whole doublings         differences of whole numbers are exact, a type that reaches a power of two need not round it, and
                             exp2 takes a tenth of the time of exp on a masked block
-    exp(log_write) in weighted_k_T   the other factor of the weights, and 1 / sqrt(d), are multiplied to S x d keys, not to L x L blocks;
+    weighted_k_T            exp(log_write), the other factor of the weights, and 1 / sqrt(d) go to S x d keys, not to L x L blocks;
                             scaled before the product, and divided before the next one, float16 holds as long as h does
     chunk_length            196 tokens are 4 x 49: nothing to fill up
     carry                   one multiply-add a chunk on a CPU, where the state is large; elsewhere one matrix product

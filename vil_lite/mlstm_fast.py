@@ -9,7 +9,7 @@ book/results/speed_profile.json the powers and other lengths of chunks, ch05_len
     LARGEST_RISE            a decay beyond 2^-126 is cut there: exponents stay small, and so exact in float32
     whole doublings         differences of whole numbers are exact, a type that reaches a power of two need not round it, and
                             exp2 takes a tenth of the time of exp on a masked block
-    weighted_k_T            exp(log_write), the other factor of the weights, and 1 / sqrt(d) go to S x d keys, not to L x L blocks;
+    weighted_k_T            exp(log_write), the other factor of the weights, and 1 / sqrt(d) go to S x d keys, not L x L blocks;
                             scaled before the product, and divided before the next one, float16 holds as long as h does
     chunk_length            196 tokens are 4 x 49: nothing to fill up
     carry                   one multiply-add a chunk on a CPU, where the state is large; elsewhere one matrix product

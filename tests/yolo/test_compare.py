@@ -15,17 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_models import parsed
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.metrics import ap_per_class
 
 from vil_lite.complexity import parameters
+from vil_lite.yolo import __main__ as shell
 from vil_lite.yolo import compare as comparing
 from vil_lite.yolo.controls import control_names, control_yaml
 from vil_lite.yolo.statistics import average_precisions, paired_difference, resampled_maps
 
 
 def size(yaml):
-    return parameters(DetectionModel(yaml, verbose=False))
+    return parameters(parsed(yaml))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,11 @@ COMMAND = [
 ]  # a process of its own, or main here: each takes seconds to start
 
 
+def in_this_process(folder, name, seed, data, threads):
+    """A run where `compare` would start a process: that takes six seconds, and the runs that are killed and fail have theirs."""
+    comparing.run(folder, name, seed, data)
+
+
 @pytest.fixture(scope="module")
 def compared(tiny, toy_data, tmp_path_factory):
     """The folder of a comparison that was killed within its first run, and its output after it was called again."""
@@ -92,7 +99,11 @@ def compared(tiny, toy_data, tmp_path_factory):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / "yolov8n-a-seed0.json").exists()
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
+    start, first = comparing._start, str(tiny[0])
+    with contextlib.redirect_stdout(io.StringIO()) as printed, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            comparing, "_start", lambda *run: (start if run[1:3] == (first, 0) else in_this_process)(*run)
+        )  # the run that was killed goes on in a process of its own
         comparing.main(line)
     return folder, printed.getvalue(), json.loads((folder / "comparison.json").read_text()), line
 
@@ -146,12 +157,13 @@ def test_a_finished_comparison_trains_nothing_again(compared):
     assert json.loads((folder / "comparison.json").read_text())["models"] == before["models"]
 
 
-def test_another_budget_in_the_same_folder_is_refused(compared, tiny, toy_data):
+def test_another_budget_in_the_same_folder_is_refused(compared, tiny, toy_data, monkeypatch):
     folder, _, _, _ = compared
     with pytest.raises(ValueError, match="epochs: 3 there, 9 asked for"):
         comparing.compare(tiny, toy_data, folder, epochs=9, imgsz=64, batch=8, mosaic=0.0)
-    done = subprocess.run([*COMMAND, *words(tiny, toy_data, folder, batch=4)], capture_output=True, text=True)
-    assert done.returncode != 0 and "batch: 8 there, 4 asked for" in done.stderr and "Traceback" not in done.stderr
+    monkeypatch.setattr(sys, "argv", ["vil_lite.yolo", "compare", *words(tiny, toy_data, folder, batch=4)])
+    with pytest.raises(SystemExit, match="batch: 8 there, 4 asked for"):
+        shell.main()
 
 
 def test_a_failing_run_shows_why(tiny, toy_data, tmp_path):
@@ -174,7 +186,8 @@ def test_wrong_arguments_are_named(arguments, message):
         comparing.main(arguments)
 
 
-def test_bfloat16_and_what_a_model_has_for_itself_are_part_of_the_budget(tiny, toy_data, tmp_path):
+def test_bfloat16_and_what_a_model_has_for_itself_are_part_of_the_budget(tiny, toy_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparing, "_start", in_this_process)
     budget = {"epochs": 1, "seeds": [0], "imgsz": 64, "batch": 8, "resamples": 5, "amp": "bf16"}
     own = {tiny[0]: {"lr0": 1e-4, "imgsz": 96}}
     comparing.compare(tiny[:1], toy_data, tmp_path, own=own, **budget)

@@ -25,7 +25,30 @@ AFTER = """
 import ultralytics.utils
 assert attempts                      # ultralytics looked whether there is a network: it was not asked not to
 ultralytics.utils.ONLINE = True      # here there is none; on most machines there is
+
+import torch
+from ultralytics import YOLO
+
+def plain():
+    torch.manual_seed(0)
+    model = YOLO("yolov8n.yaml").model.eval()
+    with torch.no_grad():
+        return [(m.i, m.f, m.type, m.np) for m in model.model], model(torch.linspace(0, 1, 3 * 64 * 96).view(1, 3, 64, 96))[0]
+
+rows, y = plain()
+torch.manual_seed(0)
+number = torch.rand(1)
+torch.manual_seed(0)
+attempts.clear()
 import vil_lite.yolo
+assert torch.equal(torch.rand(1), number), "the import drew random numbers"
+for name in ("yolov8n-vil", "yolov8s-vil-p5"):
+    YOLO(vil_lite.yolo.model_yaml(name))
+rows_after, y_after = plain()
+assert rows_after == rows and torch.equal(y, y_after)
+assert not attempts, attempts
+print("unchanged")
+
 try:
     vil_lite.yolo.offline()
 except RuntimeError as error:
@@ -37,11 +60,19 @@ def test_offline_before_ultralytics(fresh, tmp_path):
     assert "quiet" in fresh(BEFORE, VIL_LITE_CACHE=str(tmp_path), YOLO_CONFIG_DIR=str(tmp_path))
 
 
-def test_offline_after_ultralytics(fresh, tmp_path):
+@pytest.fixture(scope="module")
+def after(fresh, tmp_path_factory):
+    """What a process printed that imported ultralytics first, with its network, and then this package."""
+    return fresh(AFTER, YOLO_OFFLINE="0", YOLO_CONFIG_DIR=str(tmp_path_factory.mktemp("config")))
+
+
+def test_offline_after_ultralytics(after):
     """Too late: nothing is rewritten in ultralytics' modules, and the error says what to do before."""
-    assert "set os.environ['YOLO_OFFLINE'] = '1' before" in fresh(
-        AFTER, YOLO_OFFLINE="0", YOLO_CONFIG_DIR=str(tmp_path)
-    )
+    assert "set os.environ['YOLO_OFFLINE'] = '1' before" in after
+
+
+def test_plain_yolov8_is_the_same_before_and_after(after):
+    assert "unchanged" in after
 
 
 def test_names_are_resolved_on_the_command_line(tmp_path):

@@ -46,19 +46,12 @@ def test_the_encoder_is_one_graph_and_has_its_gradients():
         torch.testing.assert_close(torch.autograd.grad(compiled(x, grid).square().mean(), weight), wanted)
 
 
-def small(depth=2):
-    return create_model("vil2_tiny", dim=32, depth=depth, image_size=64, patch_size=8, num_classes=5).eval()
+def small():
+    """One block: the encoders above and below have two."""
+    return create_model("vil2_tiny", dim=32, depth=1, image_size=64, patch_size=8, num_classes=5).eval()
 
 
-def test_the_model_is_one_graph_for_two_image_sizes():
-    model = small()
-    compiled = whole(model)
-    for size in ((64, 64), (96, 128)):  # 64 and 192 tokens: the parallel and the chunkwise form
-        x = torch.randn(2, 3, *size)
-        torch.testing.assert_close(compiled(x), model(x))
-
-
-@pytest.mark.parametrize("size", [(64, 64), (96, 128)])
+@pytest.mark.parametrize("size", [(64, 64), (96, 128)])  # 64 and 192 tokens: the parallel and the chunkwise form
 def test_the_model_exports_with_any_number_of_images(size):
     model = small()
     batch = torch.export.Dim("batch", min=1, max=64)
@@ -70,7 +63,7 @@ def test_the_model_exports_with_any_number_of_images(size):
 
 def test_one_graph_serves_all_image_sizes():
     """Compiled with dynamic=True: the positions' own grid, grids of one chunk, all longer ones; never a graph a size."""
-    model, counter = small(depth=1), CompileCounter()
+    model, counter = small(), CompileCounter()
     compiled = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
     for height, width in ((96, 128), (64, 64), (104, 72), (88, 136), (160, 8), (120, 120), (72, 200)):
         x = torch.randn(1, 3, height, width)

@@ -112,9 +112,9 @@ def test_a_checkpoint_says_what_it_is(run, tmp_path):
         vil_lite.load(weights)
 
 
-@pytest.mark.parametrize("options", [{"dim": 16, "depth": 1, "image_size": 32}, {"depth": 2, "image_size": 224}])
+@pytest.mark.parametrize("options", [{"dim": 16, "depth": 1, "image_size": 32}, {"depth": 1, "image_size": 224}])
 def test_onnx_agrees(tmp_path, capsys, options):
-    """A small model, and two blocks of ViL-T as wide as published, which take another way through the chunks."""
+    """A small model, and a block of ViL-T as wide as published, which takes another way through the chunks."""
     torch.manual_seed(0)
     about = {
         "model": "vil_tiny",
@@ -123,7 +123,7 @@ def test_onnx_agrees(tmp_path, capsys, options):
         "mean": [0.4, 0.5, 0.6],
         "std": [0.2, 0.3, 0.4],
     }
-    about["options"] = {"num_classes": 3, **options}  # few blocks: to export takes long
+    about["options"] = {"num_classes": 3, **options}  # one block: to export takes long
     model = vil_lite.create_model("vil_tiny", **about["options"]).eval()
     torch.nn.init.normal_(model.head.weight)
     checkpoint = {"model": model.state_dict(), "about": about, "optimizer": {}, "settings": {}}

@@ -79,7 +79,7 @@ def trained(small, toy_data, tmp_path_factory):
 
     model = YOLO(small)
     project = tmp_path_factory.mktemp("runs")
-    settings = vil_lite.yolo.train_settings(batch=8, imgsz=64, epochs=6, seed=0, verbose=False, mosaic=0.0)
+    settings = vil_lite.yolo.train_settings(batch=8, imgsz=64, epochs=3, seed=0, verbose=False, mosaic=0.0)
     model.train(data=str(toy_data), project=str(project), name="short", **settings)
     return project / "short"
 

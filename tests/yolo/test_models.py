@@ -110,10 +110,9 @@ def test_heads_read_the_same_channels_and_train(task):
     """Each head beside stock YOLOv8's: the same shapes, the same form of output, and its own loss goes down."""
     torch.manual_seed(0)
     model = YOLO(model_yaml("yolov8n-vil", task=task, nc=2))
-    stock = YOLO(f"yolov8n{TASKS[task]}.yaml").model
     network = model.model
     assert model.task == task and [type(network.model[row]) for row in (4, 6, 8)] == [C2f, C2fViL, C2fViL]
-    head, theirs = network.model[-1], tasks.parse_model({**stock.yaml, "nc": 2}, ch=3, verbose=False)[0][-1]
+    head, theirs = network.model[-1], parsed_dict({**stock_yaml("yolov8", "n", task), "scale": "n", "nc": 2})[-1]
     assert type(head) is type(theirs)
     assert [p.shape for p in head.parameters()] == [p.shape for p in theirs.parameters()]
     with torch.no_grad():
@@ -122,8 +121,8 @@ def test_heads_read_the_same_channels_and_train(task):
     assert y.shape == (2, 4 + 2 + {"detect": 0, "segment": 32, "pose": 17 * 3, "obb": 1}[task], 8 * 12 + 4 * 6 + 2 * 3)
 
     network.train().args = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
-    optimizer, losses, batch = torch.optim.AdamW(network.parameters(), lr=1e-3), [], truths(task)
-    for _ in range(12):
+    optimizer, losses, batch = torch.optim.AdamW(network.parameters(), lr=3e-3), [], truths(task)
+    for _ in range(6):
         loss = network.loss(batch)[0].sum()
         optimizer.zero_grad()
         loss.backward()
@@ -153,7 +152,7 @@ def test_fused_sizes_of_the_small_variants():
         assert round(parameters(model) / 1e6, 2) == millions
 
 
-@pytest.mark.parametrize(("form", "size"), [("auto", 640), ("parallel", 128)])
+@pytest.mark.parametrize(("form", "size"), [("auto", 320), ("parallel", 128)])
 def test_printed_gflops_are_those_that_are_executed(form, size):
     """ultralytics counts on images of 32 pixels, where the cell is quadratic, and extrapolates: papers copy that line."""
     model = YOLO(model_yaml("yolov8n-vil", form=form)).model.fuse(verbose=False).eval()
@@ -243,13 +242,13 @@ def test_cache_folder(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_builds_with_every_head(family):
-    """At its smallest scale, in all places and for all tasks: our rows have the channels of those that they replace."""
+    """At its smallest scale, in all places, for other tasks in those with most rows: ours have the channels of those replaced."""
     scale, variant = FAMILIES[family][0], family.partition("-")[1] + family.partition("-")[2]
     for task in tasks_of(family):
         if (family, task) == ("yolov9", "segment"):  # for the scales c and e alone
             scale = "c"
         stock = parsed_dict(stock_yaml(family, scale, task))
-        for place in PLACES:
+        for place in PLACES if task == "detect" else ("vil-p345", "vil-neck"):
             if (place, task) == ("vil-neck", "classify"):
                 continue
             name = f"{family.partition('-')[0]}{scale}{variant}-{place}"

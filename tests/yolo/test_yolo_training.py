@@ -139,18 +139,18 @@ def test_before_mixed_precision_the_model_itself_is_tried(name, task):
     torch.manual_seed(0)
     network = YOLO(model_yaml(name, task=task)).model.train()
     before, random = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
-    assert survives_float16(network, image_size=192)
+    assert survives_float16(network, image_size=128)
     assert network.training and all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random) and all(p.grad is None for p in network.parameters())
     block = next(m for m in network.modules() if isinstance(m, C2fViL))
     with torch.no_grad():
         block.m[0].layer.proj_up.weight.mul_(1e6)
-    assert not survives_float16(network, image_size=192)
+    assert not survives_float16(network, image_size=128)
 
 
 def test_images_of_the_self_test_have_the_channels_of_the_data(small):
     """Data of grey images, `channels: 1`, get a model that takes no others."""
-    assert survives_float16(DetectionModel(small, ch=1, verbose=False), image_size=192)
+    assert survives_float16(DetectionModel(small, ch=1, verbose=False), image_size=128)
 
 
 def test_amp_asks_our_self_test_for_our_models_alone(monkeypatch):

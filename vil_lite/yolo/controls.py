@@ -7,6 +7,7 @@ for the scales n, s, m, l, x.  The hidden width of the two rows is the one that 
 yolov8{scale}-vil; attention of equal size needs a slightly narrower block than ViL, a bottleneck a much narrower one.
 """
 
+from bisect import bisect_left
 from functools import cache
 
 import torch
@@ -46,11 +47,15 @@ def equal_width(kind, scale):
     """The hidden share e (of the output channels, in 1/256) at which the rows are nearest to ViL's in parameters."""
     wanted = sum(_count(C2fViL, c, n) for c, n in _rows(scale))
 
-    def gap(e):
+    @cache
+    def size(e):
         arguments = (True, 1, e) if kind == "c2f-equal" else (e,)
-        return abs(sum(_count(KINDS[kind], c, n, *arguments) for c, n in _rows(scale)) - wanted)
+        return sum(_count(KINDS[kind], c, n, *arguments) for c, n in _rows(scale))
 
-    return min((k / 256 for k in range(32, 193) if _fits(kind, scale, k / 256)), key=gap)
+    shares = [k / 256 for k in range(32, 193) if _fits(kind, scale, k / 256)]
+    first = bisect_left(shares, wanted, key=size)  # a wider row has more parameters, so eight sizes tell
+    nearest = min(shares[max(first - 1, 0) : first + 1], key=lambda e: abs(size(e) - wanted))
+    return shares[bisect_left(shares, size(nearest), key=size)]  # of the shares that give these widths the smallest
 
 
 def _fits(kind, scale, e):

@@ -90,7 +90,7 @@ def assert_same_state(state, wanted):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("S", [1, 7, 65, 200])
+@pytest.mark.parametrize("S", [1, 7, 65, 130])
 @settings(max_examples=8, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_gates_of_ten_thousand_stay_finite_and_right(form, S, seed):
@@ -135,9 +135,11 @@ def test_autocast_does_not_touch_gates_and_decays(form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_gradcheck_of_inputs_and_state(form):
-    inputs = random_inputs(9, d=3, dv=2, B=1, H=2, gate_scale=1.0)
+    inputs = random_inputs(
+        5, d=3, dv=2, B=1, H=2, gate_scale=1.0
+    )  # two chunks and a rest: twice as many tokens take long
     _, state = mlstm_recurrent(*random_inputs(5, d=3, dv=2, B=1, H=2, seed=1))
-    options = {"chunk_size": 4} if form in CHUNKWISE else {}
+    options = {"chunk_size": 2} if form in CHUNKWISE else {}
     arguments = [x.clone().requires_grad_() for x in (*inputs, *state)]
 
     def call(q, k, v, i, f, C, n, m):

@@ -92,7 +92,7 @@ def compared(tiny, toy_data, tmp_path_factory):
     line = words(tiny, toy_data, folder, epochs=3)
     process = subprocess.Popen([*COMMAND, *line], start_new_session=True)
     last = folder / "runs/yolov8n-a-seed0/weights/last.pt"
-    deadline = time.time() + 120
+    deadline = time.time() + 600
     while not last.exists():
         assert process.poll() is None and time.time() < deadline, "the run ended before it could be killed"
         time.sleep(0.005)

@@ -122,7 +122,7 @@ def test_heads_read_the_same_channels_and_train(task):
 
     network.train().args = IterableSimpleNamespace(**DEFAULT_CFG_DICT)
     optimizer, losses, batch = torch.optim.AdamW(network.parameters(), lr=3e-3), [], truths(task)
-    for _ in range(6):
+    for _ in range(10):
         loss = network.loss(batch)[0].sum()
         optimizer.zero_grad()
         loss.backward()

@@ -60,8 +60,19 @@ def accuracy(model, images, labels):
 
 def few(examples, each=20):
     """The first `each` examples of every class."""
-    rows = torch.cat([(examples.labels == digit).nonzero()[:each, 0] for digit in range(10)])
+    rows = _first(examples, each)
     return examples.images[rows], examples.labels[rows]
+
+
+def all_but_few(examples, each=20):
+    """The others."""
+    rest = torch.ones(len(examples.labels), dtype=torch.bool)
+    rest[_first(examples, each)] = False
+    return examples.images[rest], examples.labels[rest]
+
+
+def _first(examples, each):
+    return torch.cat([(examples.labels == digit).nonzero()[:each, 0] for digit in range(10)])
 
 
 def held_out(examples, every=5):

@@ -1,8 +1,8 @@
 """What a notebook sends to `run.device` trains there, and nothing stays behind: tried on PyTorch's device "meta".
 
 Tensors there have shapes and no numbers, and as on a GPU they refuse to be mixed with those of the CPU; unlike the fake
-tensors of tests/test_devices.py they know the way back, too.  No notebook is run: for each statement that leads to
-`tasks.train(..., device=run.device)`, and for what it needs, two steps are taken.
+tensors of tests/test_devices.py they know the way back, too.  No notebook is run: each statement that leads to
+`tasks.train(..., device=run.device)` is, with the statements that set what it asks for, for one seed and two steps.
 """
 
 import ast
@@ -53,22 +53,45 @@ def leading_to_the_device(statements: list) -> list[int]:
     trains, found = set(), []
     for n, node in enumerate(statements):
         here = "run.device" in ast.unparse(node)
+        later = {name for part in ast.walk(node) if isinstance(part, ast.Lambda) for name in used(part)}
         if isinstance(node, ast.FunctionDef) and (here or used(node) & trains):
             trains.add(node.name)
-        elif here or used(node) & trains:
+        elif here or used(node) & trains - later:
             found.append(n)
+        elif used(node) & trains:
+            trains |= defined(node)
     return found
 
 
-def needed(statements: list, target: int) -> list:
-    """The statements before `target` that it needs, in their order."""
-    chosen, names = [], used(statements[target])
-    for node in reversed(statements[:target]):
-        if (mine := defined(node)) & names:
-            names |= used(node)
-            names -= mine - used(node) if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
-            chosen.insert(0, node)
-    return chosen
+class FirstSeed(ast.NodeTransformer):
+    """`for seed in ...` sees the first alone: another seed goes the same way."""
+
+    def visit(self, node):
+        if isinstance(node, ast.For | ast.comprehension) and ast.unparse(node.target) == "seed":
+            node.iter = ast.parse(f"[*{ast.unparse(node.iter)}][:1]", mode="eval").body
+        return self.generic_visit(node)
+
+
+class Page(dict):
+    """The names of a notebook, which runs no further than it is asked: the last statement that sets a missing name."""
+
+    def __init__(self, path, statements: list, **given):
+        super().__init__(given, run=SimpleNamespace(full=False, device=ELSEWHERE, seed=0, pick=lambda fast, full: fast))
+        self.path, self.statements, self.now = path, statements, 0
+
+    def execute(self, n: int):
+        before, self.now = self.now, n
+        module = ast.fix_missing_locations(ast.Module([FirstSeed().visit(copy.deepcopy(self.statements[n]))], []))
+        with torch.device("cpu"):  # as before the training that asks
+            exec(compile(module, str(self.path), "exec"), self)
+        self.now = before
+
+    def __missing__(self, name):
+        for n in reversed(range(self.now)):
+            if name in defined(self.statements[n]):
+                self.execute(n)
+                return super().__getitem__(name)
+        raise KeyError(name)
 
 
 def one_step(seen, real=tasks.train):
@@ -94,10 +117,7 @@ def test_what_a_notebook_trains_goes_to_the_device_with_all_it_has(path, monkeyp
     assert targets
     for target in targets:
         before = len(seen)
-        space = {"run": SimpleNamespace(full=False, device=ELSEWHERE, seed=0, pick=lambda fast, full: fast)}
-        module = ast.Module([node for node in needed(statements, target) if "run" not in defined(node)], [])
-        exec(compile(module, path.name, "exec"), space)
-        exec(compile(ast.Module([statements[target]], []), path.name, "exec"), space)
+        Page(path, statements).execute(target)
         assert seen[before:] and set(seen[before:]) == {"meta"}, ast.unparse(statements[target])
 
 
@@ -109,21 +129,19 @@ def test_what_a_notebook_trains_goes_to_the_device_with_all_it_has(path, monkeyp
     ],
 )
 def test_a_loop_that_a_notebook_writes_itself_stays_on_the_device(path, call):
-    statements, call = ast.parse(nb.code(nb.ROOT / f"book/{path}.ipynb")).body, ast.parse(call).body[0]
-    images, labels = torch.zeros(1437, 1, 8, 8), torch.zeros(1437, dtype=torch.long)
-    space = {
-        "run": SimpleNamespace(full=False, device=ELSEWHERE, seed=0, pick=lambda fast, full: fast),
-        "data": digits.DigitsSplit(*2 * [digits.Examples(images, labels)]),
-        "there": [images[:16].to(ELSEWHERE), labels[:16].to(ELSEWHERE)],
-        "runs": {},  # what they print of their losses is not there on a device without numbers
-        "build": lambda: VisionLSTM(32, 2, image_size=8, patch_size=2, channels=1, num_classes=10),
-    }
-    before = [node for node in needed([*statements, call], len(statements)) if not defined(node) & space.keys()]
-    exec(compile(ast.Module(before, []), path, "exec"), space)
+    statements = ast.parse(nb.code(nb.ROOT / f"book/{path}.ipynb")).body + ast.parse(call).body
+    images, labels = torch.zeros(128, 1, 8, 8), torch.zeros(128, dtype=torch.long)
+    page = Page(
+        path,
+        statements,
+        data=digits.DigitsSplit(*2 * [digits.Examples(images, labels)]),
+        there=[images[:16].to(ELSEWHERE), labels[:16].to(ELSEWHERE)],
+        build=lambda: VisionLSTM(32, 2, image_size=8, patch_size=2, channels=1, num_classes=10),
+    )
     try:
-        exec(compile(ast.Module([call], []), path, "exec"), space)
+        page.execute(len(statements) - 1)
     except RuntimeError as error:  # an accuracy is asked for: the training before it has passed
-        assert "accuracy" in space and "item() cannot be called on meta tensors" in str(error)
+        assert "accuracy" in page and "item() cannot be called on meta tensors" in str(error)
 
 
 def test_a_batch_left_on_the_cpu_would_be_seen():

@@ -57,52 +57,57 @@ def excess(tab) -> int:
 
 def accessible(tab, exclude=()) -> list[str]:
     """What axe finds moderate or worse on the page that is open, outside of `exclude`; of colours `legible` tells."""
-    return _axe(tab, {"exclude": [[selector] for selector in exclude]}, {"color-contrast": {"enabled": False}})
+    rules = {rule: {"enabled": False} for rule in COLOURS}
+    return _axe(tab, {"exclude": [[selector] for selector in exclude]}, {"rules": rules})
 
 
 def legible(tab, seen: set, exclude=()) -> list[str]:
-    """Texts of the page that is open that axe finds hard to read: one text for each look that is not in `seen`.
+    """Texts of the page that is open that axe finds hard to read, or links hard to tell from text: one for each look not `seen`.
 
-    A look is what the contrast depends on: colour, background, size, weight and opacity.  A chapter has thousands of
-    texts and a few dozen looks.
+    A look is what the contrast depends on: colour, background, size, weight and opacity; of a link, also its line and the
+    text around it.  A chapter has thousands of texts and a few dozen looks.
     """
     new = tab.evaluate(LOOKS, [sorted(seen), list(exclude)])
     if not new:
         return []
-    found = _axe(tab, {"include": [["[data-look]"]]}, {}, ["color-contrast"])
+    found = _axe(tab, {"include": [["[data-look]"]]}, {"runOnly": COLOURS})
     tab.evaluate("document.querySelectorAll('[data-look]').forEach(e => e.removeAttribute('data-look'))")
     if not found:
         seen.update(new)
     return found
 
 
+COLOURS = ["color-contrast", "link-in-text-block"]
 LOOKS = """([seen, exclude]) => {
-    const known = new Set(seen), found = [];
+    const known = new Set(seen), found = [], all = new Map([[null, [1, ""]]]);
+    const behind = e => {  // opacity and backgrounds, of each box once
+        if (!all.has(e)) {
+            const [opacity, rest] = behind(e.parentElement), { backgroundColor, backgroundImage, opacity: part } = getComputedStyle(e);
+            const none = backgroundColor === "rgba(0, 0, 0, 0)" && backgroundImage === "none";
+            all.set(e, [opacity * part, none ? rest : [backgroundColor, backgroundImage, rest].join()]);
+        }
+        return all.get(e);
+    };
     for (const box of document.querySelectorAll("body *")) {
         if (![...box.childNodes].some(node => node.nodeType === 3 && node.data.trim()) || !box.checkVisibility()
             || exclude.some(selector => box.closest(selector))) continue;
-        const style = getComputedStyle(box), behind = [];
-        let opacity = 1;
-        for (let e = box; e; e = e.parentElement) {
-            const { backgroundColor, backgroundImage, opacity: part } = getComputedStyle(e);
-            opacity *= part;
-            if (backgroundColor !== "rgba(0, 0, 0, 0)" || backgroundImage !== "none") behind.push(backgroundColor, backgroundImage);
-        }
-        const look = [style.color, style.fontSize, style.fontWeight, style.textShadow, opacity, ...behind].join();
-        if (known.has(look)) continue;
-        known.add(look);
-        found.push(look);
-        box.dataset.look = "";
+        const style = getComputedStyle(box), link = box.closest("a[href]"), look = [style.color, style.fontSize, style.fontWeight,
+            style.textShadow, ...behind(box)];
+        if (link) look.push(getComputedStyle(link).textDecorationLine, getComputedStyle(link.parentElement).color);
+        if (known.has(look.join())) continue;
+        known.add(look.join());
+        found.push(look.join());
+        (link ?? box).dataset.look = "";
     }
     return found;
 }"""
 
 
-def _axe(tab, context, rules, only=None) -> list[str]:
+def _axe(tab, context, options) -> list[str]:
     if not tab.evaluate("'axe' in window"):  # once a page: it is half a megabyte
         tab.evaluate(AXE_SCRIPT)
     # preload would fetch imported styles from the wrong folder
-    options = {"resultTypes": ["violations"], "preload": False, "rules": rules} | ({"runOnly": only} if only else {})
+    options = {"resultTypes": ["violations"], "preload": False} | options
     found = tab.evaluate(
         "([context, options]) => axe.run({include: [['html']], ...context}, options).then(found => found.violations)",
         [context, options],
@@ -115,20 +120,16 @@ def _axe(tab, context, rules, only=None) -> list[str]:
     ]
 
 
+def unfold(tab) -> None:
+    """Open all that is folded, once for all widths: each opening lays out the page again."""
+    tab.evaluate("for (const box of document.querySelectorAll('article details')) box.open = true")
+
+
 def cut(tab) -> list[str]:
-    """Code and outputs that go on beyond their box on the page that is open, folded ones too."""
+    """Code and outputs that go on beyond their box on the page that is open and unfolded."""
     return tab.evaluate(
-        """() => {
-        const closed = [...document.querySelectorAll("article details:not([open])")], found = [];
-        for (const box of closed) box.open = true;
-        for (const pre of document.querySelectorAll("article pre"))
-          if (pre.scrollWidth > pre.clientWidth + 1) {
-            const longest = pre.textContent.split("\\n").reduce((a, b) => (b.length > a.length ? b : a));
-            found.push(`cut at ${innerWidth} px: ${longest.slice(0, 100)}`);
-          }
-        for (const box of closed) box.open = false;
-        return found;
-      }"""
+        """() => [...document.querySelectorAll("article pre")].filter(pre => pre.scrollWidth > pre.clientWidth + 1).map(pre =>
+        `cut at ${innerWidth} px: ${pre.textContent.split("\\n").reduce((a, b) => b.length > a.length ? b : a).slice(0, 100)}`)"""
     )
 
 

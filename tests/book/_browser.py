@@ -71,7 +71,10 @@ def legible(tab, seen: set, exclude=()) -> list[str]:
     if not new:
         return []
     found = _axe(tab, {"include": [["[data-look]"]]}, {"runOnly": COLOURS})
-    tab.evaluate("document.querySelectorAll('[data-look]').forEach(e => e.removeAttribute('data-look'))")
+    tab.evaluate(
+        """() => { for (const box of document.querySelectorAll("[data-look]")) box.removeAttribute("data-look");
+        for (const box of document.querySelectorAll("[data-aside]")) { box.style.display = box.dataset.aside; delete box.dataset.aside; } }"""
+    )
     if not found:
         seen.update(new)
     return found
@@ -80,11 +83,12 @@ def legible(tab, seen: set, exclude=()) -> list[str]:
 COLOURS = ["color-contrast", "link-in-text-block"]
 LOOKS = """([seen, exclude]) => {
     const known = new Set(seen), found = [], all = new Map([[null, [1, ""]]]);
-    const behind = e => {  // opacity and backgrounds, of each box once
+    const behind = e => {  // opacity and backgrounds down to one that hides the rest, of each box once
         if (!all.has(e)) {
             const [opacity, rest] = behind(e.parentElement), { backgroundColor, backgroundImage, opacity: part } = getComputedStyle(e);
             const none = backgroundColor === "rgba(0, 0, 0, 0)" && backgroundImage === "none";
-            all.set(e, [opacity * part, none ? rest : [backgroundColor, backgroundImage, rest].join()]);
+            const hides = opacity * part === 1 && backgroundImage === "none" && backgroundColor.startsWith("rgb(");
+            all.set(e, [opacity * part, none ? rest : [backgroundColor, backgroundImage, hides ? "" : rest].join()]);
         }
         return all.get(e);
     };
@@ -99,6 +103,12 @@ LOOKS = """([seen, exclude]) => {
         found.push(look.join());
         (link ?? box).dataset.look = "";
     }
+    if (found.length)  // axe measures all that it sees: what has no new look steps aside
+        for (const box of document.querySelectorAll("article section > *, article details > *, article .cell"))
+            if (!box.matches("[data-look], [data-look] *, :has([data-look])")) {
+                box.dataset.aside = box.style.display;
+                box.style.display = "none";
+            }
     return found;
 }"""
 

@@ -1,19 +1,15 @@
-"""Terms linked to the glossary, symbols and public names with their chapters, and the link to report an error."""
+"""Terms linked to the glossary, symbols and public names with their chapters."""
 
 import importlib
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import api
 import pytest
 import symbols
 import vil_finding
-import yaml
-from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.utils import new_document
 from nb import chapter_number
-from test_pages import Book
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,33 +114,6 @@ def test_a_docstring_is_cut_where_an_argument_begins_and_nowhere_else():
     block = "size: of a side; one that\n    fits a grid: any.   depth: blocks.\nRaises ValueError otherwise."
     wanted = ["size: of a side; one that fits a grid: any.", "depth: blocks.", "Raises ValueError otherwise."]
     assert vil_finding.parts(block) == wanted
-
-
-# ---------------------------------------------------------------- pages
-
-
-DOCS = ("book/part1_memory/01_gates", "book/appendix/notation")
-CHAPTER = "# 1. A chapter\n\nA gate opens. Two gates are two values.\n"
-
-
-def test_a_chapter_links_terms_and_a_real_repository_gets_reports(tmp_path):
-    book = Book(tmp_path)
-    address = "https://github.com/somebody/book"
-    config = yaml.safe_load((tmp_path / "_config.yml").read_text(encoding="utf-8"))
-    config["sphinx"]["config"]["vil_report_errors"] = True
-    config["repository"]["url"] = address
-    book.write("_config.yml", yaml.safe_dump(config))
-    book.write("_toc.yml", f"format: jb-book\nroot: book/index\nchapters:\n  - file: {DOCS[0]}\n  - file: {DOCS[1]}\n")
-    book.write("book/index.md", "# A page\n\nA gate in a page that is no chapter.\n")
-    book.write(f"{DOCS[0]}.md", CHAPTER)
-    book.write(f"{DOCS[1]}.md", "# Words\n\n```{glossary}\ngate\n  It opens.\n\nvalue\n  What is stored.\n```\n")
-    assert book.build() == 0, book.output
-    page = BeautifulSoup(book.html(f"{DOCS[0]}.html"), "html.parser")
-    (term,) = page.select("article a:has(> .std-term)")
-    assert term["href"].endswith("notation.html#term-gate") and term.get_text() == "gate"
-    (report,) = page.select(".vl-report a")
-    assert report["href"].startswith(f"{address}/issues/new?")
-    assert "1. A chapter" in parse_qs(urlsplit(report["href"]).query)["title"][0]
 
 
 # ---------------------------------------------------------------- symbols

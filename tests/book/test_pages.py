@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import build
 import check_pages
@@ -15,12 +16,15 @@ import nb
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from plain import Labels
 from sphinx.search.en import SearchEnglish
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURE = {"mystnb": {"image": {"alt": "A line that rises"}, "figure": {"name": "fig-line", "caption": "A line."}}}
 DRAW = "import matplotlib.pyplot as plt\nplt.plot([0, 1]);"
+TOC = "format: jb-book\nroot: book/index\nchapters:\n  - file: book/chapter\n"
+CELL = "from vil_lite import answer\nprint(answer)"
 PAGE = "# A page\n\nThe stabiliser. Text with a [link](chapter.ipynb) and $x^2$.\n"
 
 
@@ -45,12 +49,12 @@ class Book:
             config["sphinx"]["local_extensions"], str(ROOT / "book" / "_tools")
         )
         self.write("_config.yml", yaml.safe_dump(config))
-        self.write("_toc.yml", "format: jb-book\nroot: book/index\nchapters:\n  - file: book/chapter\n")
+        self.write("_toc.yml", TOC)
         self.write("book/references.bib", (ROOT / "book/references.bib").read_text(encoding="utf-8"))
         shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
         self.write("vil_lite/__init__.py", "answer = 42\n")
         self.write("book/index.md", PAGE)
-        self.chapter("from vil_lite import answer\nprint(answer)")
+        self.chapter(CELL)
 
     def write(self, name: str, text: str) -> None:
         path = self.root / name
@@ -75,7 +79,7 @@ class Book:
 def built(tmp_path_factory):
     """A faultless tiny book, built once."""
     book = Book(tmp_path_factory.mktemp("book"))
-    book.chapter("from vil_lite import answer\nprint(answer)", (DRAW, FIGURE))
+    book.chapter(CELL, (DRAW, FIGURE))
     assert book.build() == 0, book.output
     return book
 
@@ -114,11 +118,25 @@ def test_search_finds_both_spellings(built):
     assert british != american and index["terms"][british] == index["terms"][american] != []
 
 
-def test_prose_executes_nothing_again_and_an_unchanged_book_is_not_built(faulty):
+def test_prose_executes_nothing_again_and_a_chapter_links_terms_and_gives_reports_to_a_real_repository(faulty):
     assert faulty.build("--if-stale") == 0 and "up to date" in faulty.output
-    faulty.write("book/index.md", PAGE + "\nOne more sentence.\n")
+    address = "https://github.com/somebody/book"
+    config = yaml.safe_load((faulty.root / "_config.yml").read_text(encoding="utf-8"))
+    config["sphinx"]["config"]["vil_report_errors"], config["repository"]["url"] = True, address
+    faulty.write("_config.yml", yaml.safe_dump(config))
+    chapter, words = "book/part1_memory/01_gates", "book/appendix/notation"
+    faulty.write("_toc.yml", f"{TOC}  - file: {chapter}\n  - file: {words}\n")
+    faulty.write("book/index.md", PAGE + "\nOne more sentence: a gate in a page that is no chapter.\n")
+    faulty.write(f"{chapter}.md", "# 1. A chapter\n\nA gate opens. Two gates are two values.\n")
+    faulty.write(f"{words}.md", "# Words\n\n```{glossary}\ngate\n  It opens.\n\nvalue\n  What is stored.\n```\n")
     assert faulty.build("--if-stale") == 0, faulty.output
     assert "already executed" in faulty.output and "One more sentence" in faulty.html("book/index.html")
+    page = BeautifulSoup(faulty.html(f"{chapter}.html"), "html.parser")
+    (term,) = page.select("article a:has(> .std-term)")
+    assert term["href"].endswith("notation.html#term-gate") and term.get_text() == "gate"
+    (report,) = page.select(".vl-report a")
+    assert report["href"].startswith(f"{address}/issues/new?")
+    assert "1. A chapter" in parse_qs(urlsplit(report["href"]).query)["title"][0]
     faulty.write("README.md", "The landing page includes a part of it.\n")
     assert build.stale(faulty.root)
 
@@ -142,11 +160,6 @@ def test_other_weights_in_the_package_make_another_cache(tmp_path):
     assert execute.key(tmp_path) != before
 
 
-def test_a_failing_cell_fails_the_build(faulty):
-    faulty.chapter("1 / 0")
-    assert faulty.build() == 1 and "ZeroDivisionError" in faulty.output
-
-
 def test_warnings_and_output_on_stderr_fail_the_build_each_time(faulty):
     faults = [
         "{ref}`nowhere`",
@@ -165,7 +178,7 @@ def test_warnings_and_output_on_stderr_fail_the_build_each_time(faulty):
 
 
 def test_what_the_check_finds_fails_the_build(faulty):
-    faulty.chapter(DRAW)
+    faulty.chapter(CELL, DRAW)
     faulty.write("book/index.md", PAGE + '\n<img src="https://example.org/a.png" alt="A picture from elsewhere">\n')
     assert faulty.build() == 1
     assert "a figure without alt text" in faulty.output and "loads from elsewhere" in faulty.output

@@ -87,11 +87,6 @@ DEEDS = {
         "            return x(n, share)\n    return 0.0",
         "wrong",
     ),
-    "any file with the answer": (
-        "import os\n    for at, below, files in os.walk('/'):\n        below[:] = [f for f in below if f not in ('usr', 'proc')]\n        if at.endswith('teach/checks') or at.endswith('vil_lite/grade'):\n"
-        "            return __import__('math').log(n * share / (1 - share))\n    return 0.0",
-        "wrong",
-    ),
 }
 SHOUT = """
 import os
@@ -107,7 +102,7 @@ def shout(line):
 @pytest.mark.parametrize("name", DEEDS)
 def test_a_deed_earns_nothing_and_is_told_apart(name, tmp_path):
     deed, status, *told = DEEDS[name]
-    seconds = 2 if status == "time" else 60
+    seconds = 1 if status == "time" else 60
     got = verdict(tmp_path, (SHOUT if "shout" in deed else "") + SHARE + deed, seconds=seconds)
     assert got["status"] == status, got["message"]
     assert got["points"] == 0
@@ -122,7 +117,7 @@ def test_a_server_of_the_teachers_machine_is_not_reached(tmp_path):
 
 
 BOMB = """
-import math, pickle, torch
+import math, pickle{torch}
 class Bomb{base}:
     def __reduce__(self):
         return open, ({path!r}, "w")
@@ -146,7 +141,11 @@ def loudness(n, share):
 )
 def test_a_pickle_bomb_goes_off_nowhere(base, returned, tmp_path):
     path = tmp_path / "gone off"
-    got = verdict(tmp_path, BOMB.format(base=base, returned=returned, path=str(path)), seconds=60)
+    got = verdict(
+        tmp_path,
+        BOMB.format(base=base, returned=returned, path=str(path), torch=", torch" * ("torch" in base)),
+        seconds=60,
+    )
     assert (got["status"], got["points"]) == ("wrong", 0) and not path.exists(), got
 
 
@@ -249,18 +248,20 @@ def test_a_reference_of_an_earlier_exercise_is_lent(tmp_path):
     assert got["status"] == "right", got["message"]
 
 
+DEAF_FOR = "import math\ndef deaf_for(x, f):\n    return -math.log1p(math.exp(x) * (1 - f)) / math.log(f)"  # 2.2, without torch
+
+
 def test_a_death_costs_one_exercise(tmp_path):
-    killer = "import os\ndef loudness(n, share):\n    os._exit(0)\ndef loudest(dtype):\n    import torch\n    return torch.finfo(dtype).max.__class__(__import__('math').log(torch.finfo(dtype).max))"
-    got = verdicts(tmp_path, killer, text='exercises = ["2.1", "2.3"]', seconds=60)
+    killer = f"import os\ndef loudness(n, share):\n    os._exit(0)\n{DEAF_FOR}"
+    got = verdicts(tmp_path, killer, text='exercises = ["2.1", "2.2"]', seconds=60)
     assert [one["status"] for one in got] == ["died", "right"], got
 
 
 def test_an_assignment_that_kills_costs_only_those_who_need_it(tmp_path):
     cells = ["import os\nx = os._exit(0)", "def loudness(n, share):\n    return x", "import math\ndef one(): pass"]
-    cells += ["import math, torch\ndef loudest(dtype):\n    return math.log(torch.finfo(dtype).max)"]
     text = 'exercises = ["2.1", "2.2", "2.3"]'
-    got = verdicts(tmp_path, *cells, text=text, seconds=60)
-    assert [one["status"] for one in got] == ["died", "not attempted", "right"], got
+    got = verdicts(tmp_path, *cells, DEAF_FOR, text=text, seconds=60)
+    assert [one["status"] for one in got] == ["died", "right", "not attempted"], got
 
 
 @pytest.mark.parametrize(("kind", "status"), [("Exception", "near miss"), ("BaseException", "right")])
@@ -321,7 +322,7 @@ def test_the_sandbox_holds_no_check_no_grader_and_no_file_of_the_teacher(tmp_pat
     secret.write_text("the class seed")
     look = (
         "import os\ndef loudness(n, share):\n    found = []\n    for at, below, files in os.walk('/'):\n"
-        "        below[:] = [f for f in below if f not in ('usr', 'proc', 'lib', 'torch')]\n"
+        "        below[:] = [f for f in below if f not in ('usr', 'proc') and (f == 'vil_lite' or 'packages' not in at)]\n"
         "        found += [os.path.join(at, f) for f in files]\n"
         "    bad = [f for f in found if 'teach/checks' in f or 'vil_lite/grade' in f or f.endswith('secret.txt')]\n"
         "    there = [f for f in found if f.endswith(('vil_lite/mlstm.py', 'vil_lite/teach/tasks.py'))]\n"

@@ -221,5 +221,5 @@ RIGHT = [
 
 @pytest.mark.parametrize(("check", "answer"), RIGHT)
 def test_an_unusual_right_answer_passes(check, answer):
-    for seed in range(5):
+    for seed in range(2):
         assert check.outcome(answer, seed).status == "right", check.outcome(answer, seed)

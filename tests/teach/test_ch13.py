@@ -74,7 +74,7 @@ def assigned(second=lambda chosen, inside: chosen & inside, rivals=lambda overla
     ],
 )
 def test_the_assignment_in_the_words_of_the_text_is_right_and_without_its_second_look_wrong(answer, message):
-    for seed in range(40):
+    for seed in range(15):
         outcome = ch13.check_assign.outcome(answer, seed)
         assert message in outcome.message and (outcome.status == "right") == (not message), outcome
 
@@ -105,6 +105,6 @@ def boxes_meet(common):
     ],
 )
 def test_boxes_that_do_not_meet_decide_in_every_call(answer, message):
-    for seed in range(40):
+    for seed in range(15):
         outcome = ch13.check_iou.outcome(answer, seed)
         assert message in outcome.message and (outcome.status == "right") == (not message), outcome

@@ -9,7 +9,7 @@ book/results/speed_profile.json the powers and other lengths of chunks, ch05_len
     LARGEST_RISE            a decay beyond 2^-126 is cut there: exponents stay small, and so exact in float32
     whole doublings         differences of whole numbers are exact, a type that reaches a power of two need not round it, and
                             exp2 takes a tenth of the time of exp on a masked block
-    weighted_k_T            exp(log_write), the other factor of the weights, and 1 / sqrt(d) go to S x d keys, not L x L blocks;
+    scaled_k_T              exp(log_write), the other factor of the weights, and 1 / sqrt(d) go to S x d keys, not L x L blocks;
                             scaled before the product, and divided before the next one, float16 holds as long as h does
     chunk_length            196 tokens are 4 x 49: nothing to fill up
     carry                   one multiply-add a chunk on a CPU, where the state is large; elsewhere one matrix product
@@ -44,41 +44,6 @@ LN2 = math.log(2)
 LARGEST_RISE = 126.0
 #: Chunk states are summed by one matrix product over this many chunks; a Python loop carries the state to the next lot.
 CHUNKS_PER_PRODUCT = 64
-
-
-def carry(added: Tensor, log2_keep: Tensor, state: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Sum what chunks added, decayed to the start of each chunk.
-
-    added (B, H, J, X)  log2_keep (B, H, J, 1), the chapter's -rho_j in doublings  state (B, H, X); None stands for zeros.
-    Returns the state at the start of each chunk (B, H, J, X), in dtype, and the state after the last (B, H, X).
-    On a CPU one multiply-add per chunk is cheapest.  Elsewhere one matrix product per CHUNKS_PER_PRODUCT chunks, in graphs
-    for export or for any J one over all:  state_j = 2^before_j state + sum_{l<j} 2^(before_j - total_l) added_l,
-    where total_l is the sum of log2_keep up to chunk l, and before_j = total_{j-1}.
-    """
-    J = added.shape[2]
-    keep = power_of_two(log2_keep)
-    starts = []
-    known_J = not exporting() and (known(J % 2 == 0) or known(J % 2 == 1))  # a graph for any J knows neither
-    if known_J and added.device.type == "cpu" and added.shape[-1] > 1024:
-        state = torch.zeros_like(added[:, :, 0]) if state is None else state
-        for new, decay in zip(added.unbind(2), keep.unbind(2), strict=True):
-            starts.append(state.to(dtype))
-            state = torch.addcmul(new, decay, state)
-        return torch.stack(starts, dim=2), state
-    parts: Iterable[tuple[Tensor, ...]] = [(added, log2_keep, keep)]
-    if known_J and J > CHUNKS_PER_PRODUCT:
-        parts = zip(*(x.split(CHUNKS_PER_PRODUCT, dim=2) for x in (added, log2_keep, keep)), strict=True)
-    for new, log2_decay, decay in parts:
-        total = log2_decay.cumsum(2)
-        before = total - log2_decay
-        W = decay_matrix(before - total.transpose(2, 3), diagonal=-1)
-        states = W @ new
-        if state is not None:
-            states = states + power_of_two(before) * state[:, :, None]
-        starts.append(states.to(dtype))
-        state = multiply_add(new[:, :, -1], decay[:, :, -1], states[:, :, -1])
-    assert state is not None  # there is a first lot
-    return torch.cat(starts, dim=2), state
 
 
 def chunk_weights(i: Tensor, log_f: Tensor, m: Tensor, L: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -123,6 +88,41 @@ def chunk_stabilisers(i: Tensor, log_f: Tensor, m: Tensor) -> Tensor:
     return up_to.amax(-1).detach() - before.detach()
 
 
+def carry(added: Tensor, log2_keep: Tensor, state: Tensor | None, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Sum what chunks added, decayed to the start of each chunk.
+
+    added (B, H, J, X)  log2_keep (B, H, J, 1), the chapter's -rho_j in doublings  state (B, H, X); None stands for zeros.
+    Returns the state at the start of each chunk (B, H, J, X), in dtype, and the state after the last (B, H, X).
+    On a CPU one multiply-add per chunk is cheapest.  Elsewhere one matrix product per CHUNKS_PER_PRODUCT chunks, in graphs
+    for export or for any J one over all:  state_j = 2^before_j state + sum_{l<j} 2^(before_j - total_l) added_l,
+    where total_l is the sum of log2_keep up to chunk l, and before_j = total_{j-1}.
+    """
+    J = added.shape[2]
+    keep = power_of_two(log2_keep)
+    starts = []
+    known_J = not exporting() and (known(J % 2 == 0) or known(J % 2 == 1))  # a graph for any J knows neither
+    if known_J and added.device.type == "cpu" and added.shape[-1] > 1024:
+        state = torch.zeros_like(added[:, :, 0]) if state is None else state
+        for new, decay in zip(added.unbind(2), keep.unbind(2), strict=True):
+            starts.append(state.to(dtype))
+            state = torch.addcmul(new, decay, state)
+        return torch.stack(starts, dim=2), state
+    parts: Iterable[tuple[Tensor, ...]] = [(added, log2_keep, keep)]
+    if known_J and J > CHUNKS_PER_PRODUCT:
+        parts = zip(*(x.split(CHUNKS_PER_PRODUCT, dim=2) for x in (added, log2_keep, keep)), strict=True)
+    for new, log2_decay, decay in parts:
+        total = log2_decay.cumsum(2)
+        before = total - log2_decay
+        W = decay_matrix(before - total.transpose(2, 3), diagonal=-1)
+        states = W @ new
+        if state is not None:
+            states = states + power_of_two(before) * state[:, :, None]
+        starts.append(states.to(dtype))
+        state = multiply_add(new[:, :, -1], decay[:, :, -1], states[:, :, -1])
+    assert state is not None  # there is a first lot
+    return torch.cat(starts, dim=2), state
+
+
 @without_autocast
 def mlstm_chunkwise(
     q: Tensor,
@@ -164,12 +164,12 @@ def mlstm_chunkwise(
     log2_memory = log2_memory.to(C.dtype)
     D = decay_matrix(log2_memory - log2_memory.transpose(-1, -2)).to(v.dtype)
     q, k, v = (x.unflatten(2, (-1, L)) for x in (q, k, v))  # (B, H, J, L, d)
-    weighted_k_T = (torch.exp(log_write) * scale).to(v.dtype) * k.transpose(
+    scaled_k_T = (torch.exp(log_write) * scale).to(v.dtype) * k.transpose(
         -1, -2
     )  # what the query lacks, its scale, is here
     # 1  What each chunk adds to the memory, seen from its own end (B, H, J, d, dv).
-    written = D[..., -1:, :] * weighted_k_T
-    added_C, added_n = (written @ v).to(C.dtype).flatten(-2), written.sum(-1, dtype=C.dtype)
+    weighted_k_T = D[..., -1:, :] * scaled_k_T
+    added_C, added_n = (weighted_k_T @ v).to(C.dtype).flatten(-2), weighted_k_T.sum(-1, dtype=C.dtype)
     # 2  The memory at the start of each chunk, and after the last.
     log2_keep = log2_memory[:, :, :, -1]
     back = torch.exp(log_back)
@@ -183,7 +183,7 @@ def mlstm_chunkwise(
     C_start, C = carry(added_C, log2_keep, first_C, q.dtype)
     n_start, n = carry(added_n, log2_keep, first_n, q.dtype)
     # 3  Inside a chunk: the parallel form.
-    scores = (q @ weighted_k_T).mul_(D)
+    scores = (q @ scaled_k_T).mul_(D)
     normaliser = scores.sum(-1, keepdim=True, dtype=C.dtype)
     # 4  Plus what the memory still knows.
     memory, C_start = power_of_two(log2_memory), C_start.unflatten(-1, (-1, v.shape[-1]))

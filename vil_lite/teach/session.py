@@ -5,6 +5,7 @@ import platform
 import random
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ import torch
 from vil_lite.memory import keep_freed_memory
 
 from .figures import apply_style
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Run:
     device: torch.device
     seed: int
 
-    def pick(self, fast, full):
+    def pick(self, fast: Value, full: Value) -> Value:
         """Return `full` in a FULL run and `fast` otherwise: `epochs = run.pick(3, 100)`."""
         return full if self.full else fast
 

@@ -5,9 +5,9 @@
 Two blocks of width 48 on 4 x 4 patches of 2 x 2 pixels; 690 updates of up to 64 images, AdamW, one cycle; eight seeds.
 Two seeds of the whole block learn for twice as long: where that changes little, the training was long enough.
 A seed gives every variant the same initial weights and the same order of images, so differences can be taken pairwise.
-Twice: with all 1437 training digits, and with 200 of them.  The learning rate is chosen for each variant (and for the
-baselines of the page), by seeds that are never judged, on training digits that were not trained on: a fifth of all, or
-all but the 200.
+Twice: with all 1437 training digits, and with 200 of them.  The learning rate is chosen for each variant by a seed
+that is never judged, on training digits that were not trained on: a fifth of all, or all but the 200.  For the page's live
+runs it is chosen on that fifth, too, by two seeds.
 Writes book/results/ch07_ablation.json.
 """
 

@@ -227,7 +227,7 @@ class ViLEncoder(nn.Module):
         **block: Any,
     ) -> None:
         super().__init__()
-        if design not in list(DESIGNS):
+        if design not in list(DESIGNS):  # a list may be asked for what no dictionary can, [["row"]]
             raise ValueError(
                 f"design must be one of {', '.join(DESIGNS)}, got {design!r}{did_you_mean(design, DESIGNS)}"
             )

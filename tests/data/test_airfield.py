@@ -337,7 +337,7 @@ def test_workers_need_no_main_guard_and_end_with_the_build(tmp_path):
     process.wait()
     _, alive = psutil.wait_procs(workers, timeout=60)
     assert alive == []
-    eval(MANY.format(root=str(tmp_path / "set")))
+    subprocess.run([sys.executable, script], check=True)
     assert len(contents(tmp_path / "set")) == 2 * 41
     s = airfield.scene(index=39, image_size=64)
     ((path, rows),) = airfield.boxes_of(tmp_path / "set")[-1:]

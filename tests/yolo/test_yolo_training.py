@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 from ultralytics import YOLO
 from ultralytics.engine import trainer
-from ultralytics.nn import tasks
 from ultralytics.nn.tasks import DetectionModel
 
 from vil_lite.block import ViLLayer
@@ -176,12 +175,16 @@ def test_on_a_gpu_bfloat16_is_used_where_it_is_computed(major, amp, monkeypatch)
     assert on_cpu["amp"] is False and on_cpu["workers"] == 0
 
 
-def test_restricted_loading_works_after_import(trained, toy_data, monkeypatch):
-    """As with ULTRALYTICS_SAFE_LOAD=1 in the environment, which ultralytics reads while it is imported."""
-    monkeypatch.setattr(tasks, "SAFE_LOAD", True)
-    model = YOLO(trained / "weights/best.pt")
-    assert type(model.model.model[3]) is C2fViL
-    model.predict(toy_data.parent / "images/val/0.png", imgsz=64, verbose=False)
+def test_restricted_loading_works_after_import(trained, toy_data, fresh):
+    source = """
+import sys
+import vil_lite.yolo
+from ultralytics import YOLO
+model = YOLO(sys.argv[1])
+assert type(model.model.model[3]) is vil_lite.yolo.C2fViL
+model.predict(sys.argv[2], imgsz=64, verbose=False)
+"""
+    fresh(source, trained / "weights/best.pt", toy_data.parent / "images/val/0.png", ULTRALYTICS_SAFE_LOAD="1")
 
 
 def test_load_weights_says_what_it_did_and_training_starts_from_it(toy_data, tmp_path):

@@ -19,20 +19,23 @@ def train(model, images, labels, batches, updates, lr, one_cycle=True, **adamw):
     return minimise(model, loss, updates, lr, one_cycle, **adamw)
 
 
-def minimise(model, loss, updates, lr, one_cycle=True, **adamw):
-    """The same for any loss(), which draws the next batch itself."""
+def minimise(model, loss, updates, lr, one_cycle=True, warmup=0, **adamw):
+    """The same for any loss(), which draws the next batch itself, and ends the training if it returns None.
+
+    warmup: updates in which a constant rate rises from 0.
+    """
     optimiser = torch.optim.AdamW(model.parameters(), lr=lr, **{"weight_decay": 0.05, **adamw})
     if one_cycle:
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=updates, pct_start=0.2)
+    else:
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda n: min(1, (n + 1) / (warmup or 1)))
     history = []
-    for _ in range(updates):
-        value = loss()
+    while len(history) < updates and (value := loss()) is not None:
         optimiser.zero_grad()
         value.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        if one_cycle:
-            schedule.step()
+        schedule.step()
         history.append((value.item(), norm.item()))
     return history
 

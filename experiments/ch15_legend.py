@@ -19,6 +19,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from _runs import Runs
+from _small import minimise
 from torch import nn
 from ultralytics.nn.modules import SPPF, C2f
 
@@ -137,24 +138,22 @@ def learn(kind, size, seed, updates, rate=None, **options):
     torch.manual_seed(seed)
     body = KINDS[kind](**options)
     model, rate = Reader(size, body), rate or RATES[kind]
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.01)
-    generator, curve, right = torch.Generator().manual_seed(1000 + seed), [], 0.0
-    for n in range(1, updates + 1):
-        optimiser.param_groups[0]["lr"] = rate * min(1, n / 100)
+    generator, shares = torch.Generator().manual_seed(1000 + seed), []
+
+    def curve():
+        hundreds = [shares[n : n + 100] for n in range(0, len(shares), 100)]
+        return [round(sum(part) / len(part), 4) for part in hundreds]
+
+    def loss():
+        if shares and len(shares) % 100 == 0 and curve()[-1] >= ENOUGH:
+            return None  # it is learnt
         *question, answer = draw(BATCH, size, generator)
         scores = model(*question)
-        loss = F.cross_entropy(scores.flatten(0, 1), answer.flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        right += (scores.argmax(-1) == answer).float().mean().item()
-        if n % 100 == 0 or n == updates:
-            curve.append(round(right / (n % 100 or 100), 4))
-            right = 0.0
-            if curve[-1] >= ENOUGH:
-                break
-    return curve
+        shares.append((scores.argmax(-1) == answer).float().mean().item())
+        return F.cross_entropy(scores.flatten(0, 1), answer.flatten())
+
+    minimise(model, loss, updates, rate, one_cycle=False, warmup=100, weight_decay=0.01)
+    return curve()
 
 
 def collect(runs, finish, parts):

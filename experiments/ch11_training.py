@@ -114,7 +114,7 @@ def comparison_jobs(data, what, epochs, tuned, seeds):
     }
 
 
-def ingredients(data, change, rate, seed, epochs=20):
+def ingredients(data, change, rate, seed, epochs):
     settings = {**RECIPE, **CHANGES[change]}
     if settings.get("min_lr") == "lr":
         settings["min_lr"] = rate
@@ -126,7 +126,7 @@ def ingredients(data, change, rate, seed, epochs=20):
     return [accuracy(model, *data.test), accuracy(done.ema, *data.test)]
 
 
-def ingredients_jobs(data, changes=tuple(CHANGES), rates=(5e-3, 3e-2), epochs=20):
+def ingredients_jobs(data, changes, rates, epochs):
     """{key: function} of the recipe's changes."""
     return {
         f"{change} {rate} {seed}": lambda a=(change, rate, seed): ingredients(data, *a, epochs)
@@ -168,10 +168,10 @@ def main():
     figures = {"parameters": {n: parameters(model) for n, model in models.items()}}
     packages = ("torch", "timm", "accelerate")
     if asked.what in ("ingredients", "overfit"):
-        jobs = ingredients_jobs(data) if asked.what == "ingredients" else ingredients_jobs(data, OVERFIT, (5e-3,), 400)
-        done = run(folder / asked.what, jobs)
+        some, epochs = ((CHANGES, (5e-3, 3e-2)), 20) if asked.what == "ingredients" else ((OVERFIT, (5e-3,)), 400)
+        done = run(folder / asked.what, ingredients_jobs(data, *some, epochs))
         if done and not asked.again:
-            figures["ingredients"] = done
+            figures |= {"epochs": epochs, "ingredients": done}
             record(f"ch11_{asked.what}", figures, seeds=SEEDS["digits"], packages=packages)
         return None
     epochs = EPOCHS[asked.data]

@@ -68,7 +68,9 @@ def run(setting, seed, tiny):
 
     def go_on(way, stride, updates):
         model, batches = at_stride(trained, stride), shuffled(len(data[0]), 100 + seed)
-        train(model, *data, batches, updates, rate, one_cycle=False, weight_decay=1e-8)  # as the paper goes on
+        train(
+            model, *data, batches, updates, rate, one_cycle=False, weight_decay=1e-8, fused=True
+        )  # as the paper goes on
         found[way] = {"accuracy": accuracy(model, *test), "updates": updates}
 
     go_on("longer", STRIDES["new"], extra)

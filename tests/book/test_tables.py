@@ -58,3 +58,11 @@ def test_a_setting_is_not_called_a_result():
         assert any(test in " ".join(row["evidence"]) for test in settings) == (row["status"] == "transcribed"), row
         if row["status"] in TESTED:
             assert (row["column"] == "FLOPs") == (row["status"] == "within 1 %"), row
+
+
+def test_the_readme_judges_digits_as_their_page_does():
+    """An interval depends on how many comparisons it is widened for."""
+    page = execute.executed(ROOT / "book/part2_vision/11_training.ipynb")
+    printed = [output.get("text", "") for cell in page.cells for output in cell.get("outputs", [])]
+    widened = {int(n) for text in printed for n in re.findall(r"widened for (\d+) comparisons", text)}
+    assert widened == {glance.TOGETHER}

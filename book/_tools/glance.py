@@ -17,7 +17,7 @@ ENTRY = re.compile(
     r"(?:: |  )- (?P<column>.+?): \*\*(?P<status>.+?)\*\*(?:; (?P<note>.+?))?"
     r"(?P<evidence>: (?:(?:, )?(?:\{doc\})?`[^`]+`)+)?"
 )
-TOGETHER = 19  # comparisons on the page of chapter 11, where the digits are judged
+TOGETHER = 20  # comparisons on the page of chapter 11, where the digits are judged
 NOT_TRIED = (
     "Training on ImageNet or COCO: the accuracies of the paper are quoted as such, and nothing here repeats them."
 )

@@ -9,8 +9,7 @@ three more settings change one of them at a time.  The rates were tried on seed 
     longer     stride 4 (7 x 7 tokens), positions resized once, `extra` updates
     same       stride 8 as before, `extra` updates: an equal number of images
     same_work  stride 8 as before, as many updates as make the multiply-adds of `longer`: four times as many
-Also kept: the accuracy before any further update, at either stride (as_it_is_old, as_it_is_new), and, for two seeds, after a
-first training of twice the length.  The settings of a seed share
+Also kept: the accuracy before any further update, at either stride (as_it_is_old, as_it_is_new).  The settings of a seed share
 their first trainings, if one process makes them.
 Writes book/results/ch12_stride8.json.
 """
@@ -51,10 +50,6 @@ def first(updates, seed, tiny):
     return fitted(partial(scene_model, stride=STRIDES["old"]), data_of(tiny)[0], updates, 1e-2, seed)
 
 
-def after_first(updates, seed, tiny):
-    return accuracy(first(updates, seed, tiny), *data_of(tiny)[1])
-
-
 def at_stride(model, stride):
     """The same weights at another stride, with positions resized once."""
     return load_official_state_dict(scene_model(stride=stride), model.state_dict())
@@ -68,9 +63,8 @@ def run(setting, seed, tiny):
 
     def go_on(way, stride, updates):
         model, batches = at_stride(trained, stride), shuffled(len(data[0]), 100 + seed)
-        train(
-            model, *data, batches, updates, rate, one_cycle=False, weight_decay=1e-8, fused=True
-        )  # as the paper goes on
+        # as the paper goes on
+        train(model, *data, batches, updates, rate, one_cycle=False, weight_decay=1e-8, fused=True)
         found[way] = {"accuracy": accuracy(model, *test), "updates": updates}
 
     go_on("longer", STRIDES["new"], extra)
@@ -86,17 +80,12 @@ def collect(runs, finish, parts):
     done = finish(
         {f"{setting} {seed}": partial(run, setting, seed, runs.tiny) for seed in runs.seeds for setting in parts}
     )
-    double = 2 * (1 if runs.tiny else SETTINGS["to the end"]["updates"])
-    longer = finish(
-        {f"first {double} {seed}": partial(after_first, double, seed, runs.tiny) for seed in runs.seeds[:2]}
-    )
-    if done is None or longer is None:
+    if done is None:
         return None
     found = {setting: [done[f"{setting} {seed}"] for seed in runs.seeds] for setting in parts}
     ways = {setting: {way: [one[way] for one in rows] for way in rows[0]} for setting, rows in found.items()}
     settings = {setting: SETTINGS[setting] for setting in parts}
-    figures = {"longer": {"updates": double, "accuracy": list(longer.values())}}
-    return figures | {
+    return {
         "ways": ways,
         "settings": settings,
         "strides": STRIDES,

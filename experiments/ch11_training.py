@@ -1,6 +1,6 @@
 """What the recipe's ingredients do, and ViL against DeiT-III-T at equal parameters, on handwritten digits.
 
-    python experiments/ch11_training.py comparison       about two hours on one CPU core
+    python experiments/ch11_training.py comparison       an hour and a half on one CPU core
     python experiments/ch11_training.py ingredients      about 10 minutes
     python experiments/ch11_training.py overfit          about half an hour
 

@@ -23,7 +23,8 @@ from library import write as write_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FOLDED = {"setup": "hide-input", "draws": "hide-input", "exercise": "remove-output"}
+FOLDED = {"setup": "hide-input", "draws": "hide-input", "exercise": "remove-output", "solution": "hide-cell"}
+SOLUTION = {"code_prompt_show": "Show solution", "code_prompt_hide": "Hide solution"}  # what the fold says
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -90,6 +91,8 @@ def dumps(notebook, path: Path) -> str:
             for mark, tag in FOLDED.items():  # on the page
                 if mark in tags(cell) and tag not in tags(cell):
                     cell.metadata.tags = [*tags(cell), tag]
+            if "solution" in tags(cell):
+                cell.metadata.mystnb = {**cell.metadata.get("mystnb", {}), **SOLUTION}
     nbformat.validate(notebook)
     return nbformat.writes(notebook, indent=1, ensure_ascii=False).rstrip("\n") + "\n"
 

@@ -8,6 +8,7 @@ import re
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from bs4 import BeautifulSoup
 from PIL import Image
 
@@ -131,6 +132,33 @@ def test_a_photograph_is_compressed_with_loss(static):
 def test_what_cannot_be_shown_is_refused(values, said):
     with pytest.raises(ValueError, match=said):
         teach.explore(draw, alt="a", **values)
+
+
+def test_one_value_for_a_sequence_is_refused():
+    with pytest.raises(TypeError, match=r"got gate=3; give a sequence of values, as in gate=range\(10\)"):
+        teach.explore(draw, alt="a", gate=3)
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([np.array([0.1, 2]), np.array([0.3, 4])], ["[0.1, 2]", "[0.3, 4]"]),
+        ([torch.eye(2), torch.zeros(1, 2)], ["[[1, 0], [0, 1]]", "[[0, 0]]"]),
+        (torch.tensor([0.1, 0.2]), ["0.1", "0.2"]),
+        ([[0.1 + 0.2, 1], ["a"]], ["[0.3, 1]", "[a]"]),
+        (range(2), ["0", "1"]),
+    ],
+)
+def test_a_value_may_be_an_array_and_the_values_an_iterator(shown, monkeypatch, live, values, labels):
+    monkeypatch.setenv("VIL_STATIC", "0" if live else "1")
+    teach.explore(lambda w: plt.figure(figsize=(1, 1)), alt="a", w=iter(values))
+    (view,), _ = shown[-1]
+    if live:
+        assert [label for label, _ in view.children[0].options] == labels
+    else:
+        slider = BeautifulSoup(view["text/html"], "html.parser").find("input", type="range")
+        assert json.loads(slider["data-labels"]) == labels and f"at w = {labels[1]}" in view["text/plain"]
 
 
 def test_draw_must_return_its_figure(static):

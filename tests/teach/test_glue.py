@@ -46,7 +46,14 @@ def test_a_missing_file_is_told_with_what_is_there(tmp_path, monkeypatch):
         teach.data_file("table.csv")
 
 
-def test_missing_result_names_the_command(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("ch03_recall", r"`python experiments/ch03_recall\.py`"),
+        ("ch11_fashion", "the script of experiments/ that records it"),  # of ch11_training.py, not of ch11_fashion.py
+    ],
+)
+def test_missing_result_names_what_makes_it(tmp_path, monkeypatch, name, said):
     monkeypatch.setenv("VIL_RESULTS", str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"python experiments/nothing\.py"):
-        teach.result("nothing")
+    with pytest.raises(FileNotFoundError, match=f"make it with {said} in a checkout"):
+        teach.result(name)

@@ -26,11 +26,14 @@ def glue(name: str, value: Any, display: bool = False) -> None:
 
 
 def result(name: str) -> dict:
-    """Read the recorded run NAME.json.  Raises FileNotFoundError that names the command which makes it."""
+    """Read the recorded run NAME.json.  Raises FileNotFoundError that says what makes it."""
     try:
         path = data_file(f"{name}.json")
     except FileNotFoundError as error:
-        remedy = f"make it with `python experiments/{name}.py` in a checkout of the book's repository"
+        script = f"experiments/{name}.py"
+        alone = (_HERE.parents[1] / script).is_file()  # some scripts record several runs
+        made = f"`python {script}`" if alone else "the script of experiments/ that records it"
+        remedy = f"make it with {made} in a checkout of the book's repository"
         raise FileNotFoundError(f"no recorded run {name!r}: {error}; {remedy}") from None
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -30,14 +30,23 @@ def explore(
     In a live kernel the sliders are ipywidgets and a figure is drawn when it is asked for.  In the static page
     (environment variable VIL_STATIC=1, set by `make book`) every state is drawn now and the page carries the frames:
     they work with the keyboard, without a network and, as far as the first frame goes, without JavaScript.
-    Raises ValueError for no parameter, an empty one, or too many states.
+    Raises ValueError for no parameter, an empty one, or too many states; TypeError for one that is no sequence.
     """
+    values = {name: _listed(name, sequence) for name, sequence in values.items()}
     states = _states(values)
     if os.environ.get("VIL_STATIC") == "1":
         page = static_page(draw, alt, caption, values, states)
         display({"text/html": page, "text/plain": _text(alt, values, states)}, raw=True)
     else:
         _widgets(draw, alt, caption, values)
+
+
+def _listed(name: str, sequence) -> list:
+    try:
+        return list(sequence)
+    except TypeError:
+        remedy = f"give a sequence of values, as in {name}=range(10)"
+        raise TypeError(f"explore() got {name}={sequence!r}; {remedy}") from None
 
 
 def _states(values: dict) -> list[dict]:
@@ -61,8 +70,10 @@ def _alt(alt, state: dict) -> str:
 
 
 def _label(value) -> str:
-    """A value as a reader wants to see it: 0.30000000000000004 is 0.3."""
-    value = value.item() if hasattr(value, "item") else value
+    """A value as a reader wants to see it: 0.30000000000000004 is 0.3; of an array or tensor, its numbers."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list):
+        return f"[{', '.join(map(_label, value))}]"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -170,7 +181,6 @@ def _widgets(draw, alt, caption, values: dict) -> None:
     """Sliders from ipywidgets, only with what both version 7.7 (Colab) and version 8 have."""
     import ipywidgets
 
-    sequences = {name: list(sequence) for name, sequence in values.items()}
     controls = {
         # The position is the value: arrays and lists cannot be compared as the widget would like to.
         name: ipywidgets.SelectionSlider(
@@ -180,11 +190,11 @@ def _widgets(draw, alt, caption, values: dict) -> None:
             style={"description_width": "initial"},
             layout={"width": "95%"},
         )
-        for name, sequence in sequences.items()
+        for name, sequence in values.items()
     }
 
     def show(**positions):
-        state = {name: sequences[name][n] for name, n in positions.items()}
+        state = {name: values[name][n] for name, n in positions.items()}
         figure = draw(**state)
         display(figure, metadata={"image/png": {"alt": _alt(alt, state)}})
         plt.close(figure)  # or the inline backend would show it a second time

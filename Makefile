@@ -45,7 +45,7 @@ archive: $(READY) ## one file for a room without a network: built book, wheel of
 	@$(PY) book/_tools/build.py --if-stale
 	@$(PY) book/_tools/archive.py
 
-lab: $(VENV)/.lab student ## open the student notebooks in JupyterLab (the chapters with solutions are in book/)
+lab: $(VENV)/.lab ## open the student notebooks in JupyterLab (the chapters with solutions are in book/)
 	@$(BIN)/jupyter lab --notebook-dir . student
 
 lint: $(READY) ## ruff, types, spelling, clean and complete notebooks, student notebooks up to date
@@ -57,7 +57,7 @@ lint: $(READY) ## ruff, types, spelling, clean and complete notebooks, student n
 	@$(PY) book/_tools/lint_notebooks.py
 	@$(PY) book/_tools/student.py --check
 
-student: $(READY) ## write student/: the chapters without solutions
+student: $(READY) ## write student/: the chapters without solutions (a notebook in which you have worked is kept)
 	@$(PY) book/_tools/student.py
 
 numbers: $(READY) ## record what the executed notebooks computed for their sentences (book/glued.json), and write student/ with it

@@ -4,7 +4,8 @@
 
 Exit status 1, and no stamp, when a cell fails, Sphinx warns, or check_pages.py finds a fault.  The pages are always made
 anew: Sphinx repeats no warning about a page that it leaves as it is, so a second run of a faulty book would turn green.
---if-stale: do nothing when the last build was good and nothing that a page depends on has changed since.
+--if-stale: when the last build was good and nothing that a page depends on has changed since, renew only the notebooks
+that the download buttons give.
 """
 
 import argparse
@@ -35,6 +36,14 @@ def stale(root: Path) -> bool:
     return not stamp.is_file() or stamp.read_text() != fingerprint(root)
 
 
+def give_student(root: Path) -> None:
+    """The download button of a chapter fetches _sources/PAGE.ipynb: put the student notebook there."""
+    for page in (root / "_build" / "html" / "_sources").glob("book/part*/*.ipynb"):
+        given = root / "student" / page.name
+        if given.is_file():
+            shutil.copyfile(given, page)
+
+
 def build(root: Path) -> int:
     """Build the book in root/_build/html; return the exit status."""
     start, stamp, html = time.perf_counter(), root / "_build" / "stamp", root / "_build" / "html"
@@ -52,6 +61,7 @@ def build(root: Path) -> int:
     if subprocess.run(command).returncode:
         print("== The book was not built: see the warnings above", file=sys.stderr)
         return 1
+    give_student(root)
     problems = check_pages.check(html)
     for problem in problems:
         print(f"== {problem}", file=sys.stderr)
@@ -72,6 +82,7 @@ def main(arguments=None) -> int:
     given = parser.parse_args(arguments)
     root = given.folder.resolve()
     if given.if_stale and not stale(root):
+        give_student(root)
         print("== The built book is up to date")
         return 0
     return build(root)

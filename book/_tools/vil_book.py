@@ -4,7 +4,7 @@
 - MathJax comes from the pip package sphinx-mathjax-offline, only the files that pages can ask for
 - thebe's scripts, which would load from a CDN, are left out
 - a bibliography is plain text for screen readers
-- launch buttons open the student notebook of a chapter, and the download button gives it; its entries say what they give
+- launch buttons open the student notebook of a chapter; the entries of the download button say what they give
 - search finds a word in British and in American spelling
 - {drawing} puts an SVG of book/_static into the page, so that it follows light and dark mode
 - {memory-slider} and {scene-with-detections} are the figures of the landing page (book/_tools/landing.py)
@@ -78,14 +78,6 @@ def launch_student(app: Sphinx, pagename, templatename, context, doctree) -> Non
                 button["url"] = button["url"].replace(f"{pagename}.ipynb", f"student/{match[1]}.ipynb")
 
     redirect(context.get("header_buttons", []))
-
-
-def give_student(app: Sphinx, exception) -> None:
-    """The download button of a chapter fetches _sources/PAGE.ipynb: put the student notebook there."""
-    for page in sorted((Path(app.outdir) / "_sources").glob("book/part*/*.ipynb")):
-        given = Path(app.srcdir) / "student" / page.name
-        if given.is_file():
-            shutil.copyfile(given, page)
 
 
 def name_downloads(app: Sphinx, pagename, templatename, context, doctree) -> None:
@@ -193,7 +185,6 @@ def setup(app: Sphinx) -> dict:
     app.connect("html-page-context", launch_student, priority=900)
     app.connect("html-page-context", name_downloads, priority=900)
     app.connect("build-finished", copy_mathjax)
-    app.connect("build-finished", give_student)
     app.connect("build-finished", spell_both_ways)
     app.add_directive("drawing", Drawing)
     app.add_directive("memory-slider", MemorySlider)

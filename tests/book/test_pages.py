@@ -112,6 +112,14 @@ def test_downloads_have_names(built):
         assert re.search(r'btn__text-container">\s*\.', html) is None
 
 
+def test_a_new_student_notebook_is_given_without_a_new_build(faulty):
+    """Else `make archive` would pack the old one beside the new one."""
+    faulty.write("student/01_gates.ipynb", "the new one")
+    faulty.write("_build/html/_sources/book/part1_memory/01_gates.ipynb", "the old one")
+    assert build.main(["--if-stale", str(faulty.root)]) == 0
+    assert faulty.html("_sources/book/part1_memory/01_gates.ipynb") == "the new one"
+
+
 def test_search_finds_both_spellings(built):
     index = json.loads(built.html("searchindex.js").removeprefix("Search.setIndex(").removesuffix(")"))
     british, american = SearchEnglish({}).stem("stabiliser"), SearchEnglish({}).stem("stabilizer")

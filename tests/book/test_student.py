@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -244,12 +245,71 @@ def test_check_names_stale_missing_and_left_over_files(book, capsys):
     assert student.main([], root=book) == 0
     assert student.main(["--check"], root=book) == 0
     (book / "student" / "03_memory.ipynb").write_text("{}")
-    (book / "student" / "04_forms.ipynb").unlink()
-    (book / "student" / "99_old.ipynb").write_text("{}")
+    (book / "student" / "project.ipynb").unlink()
+    part = book / "book" / "part1_memory"
+    (part / "04_forms.ipynb").rename(part / "04_shapes.ipynb")
     capsys.readouterr()
     assert student.main(["--check"], root=book) == 1
     said = capsys.readouterr().out
-    for name in ("03_memory", "04_forms", "99_old"):
+    for name in ("03_memory", "04_forms", "04_shapes", "project"):
         assert f"student/{name}.ipynb is stale: run `make student`" in said
-    student.main([], root=book)
+    assert student.main(["--force"], root=book) == 0
     assert student.drift(book) == []
+
+
+def git(folder, *arguments):
+    subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def test_work_that_git_does_not_have_is_kept(book, capsys):
+    """`make lab` used to write student/ again, over the answers of the day before."""
+    folder, part = book / "student", book / "book" / "part1_memory"
+    assert student.main([], root=book) == 0
+    git(book, "init", "-q")
+    git(book, "add", ".")
+    answered = (folder / "03_memory.ipynb").read_text().replace("raise NotImplementedError", "return 'mine'")
+    copied = (folder / "04_forms.ipynb").read_text()
+    own = {"report.md": "mine", "curve.png": "\x89PNG", "Untitled.ipynb": "{}", "04_forms-Copy1.ipynb": copied}
+    for name, text in own.items():
+        (folder / name).write_text(text, encoding="latin-1")
+    assert student.drift(book) == []  # files of other names are nobody's business
+    (folder / "03_memory.ipynb").write_text(answered)
+    (folder / "project.ipynb").write_bytes(b"\x89")
+    (part / "04_forms.ipynb").rename(part / "04_shapes.ipynb")
+
+    capsys.readouterr()
+    assert student.main([], root=book) == 1
+    said = capsys.readouterr().out
+    assert "student/03_memory.ipynb holds what git does not have and was kept" in said and "--force" in said
+    assert (folder / "03_memory.ipynb").read_text() == answered
+    assert all((folder / name).read_text(encoding="latin-1") == text for name, text in own.items())
+    assert (folder / "04_shapes.ipynb").exists() and not (folder / "04_forms.ipynb").exists()
+    assert student.drift(book) == ["03_memory.ipynb", "project.ipynb"]
+    assert student.main(["--force"], root=book) == 0
+    assert student.drift(book) == []
+
+
+def test_an_author_gets_a_fresh_notebook_at_every_call(book):
+    """Without a commit in between: what student.py wrote is nobody's work."""
+    git(book, "init", "-q")
+    path = book / "book" / "part1_memory" / "03_memory.ipynb"
+    for n in range(3):
+        notebook = nb.read(path)
+        notebook.cells[0].source += f"\n\nSentence {n}."
+        nb.write(notebook, path)
+        assert student.main([], root=book) == 0
+        assert student.drift(book) == []
+
+
+def test_without_git_nothing_is_overwritten(book, monkeypatch):
+    assert student.main([], root=book) == 0
+    (book / "student" / "03_memory.ipynb").write_text("mine")
+    assert student.main([], root=book) == 1  # git is there, a repository is not
+    monkeypatch.setenv("PATH", "")
+    assert student.main([], root=book) == 1
+    assert (book / "student" / "03_memory.ipynb").read_text() == "mine"
+
+
+def test_the_notebooks_are_opened_as_they_are():
+    done = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True)
+    assert "jupyter lab" in done.stdout and "student.py" not in done.stdout, done.stderr

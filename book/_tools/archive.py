@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import student
 from library import whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,12 +51,14 @@ def make(folder: Path, path: Path, root: Path = ROOT) -> Path:
         raise SystemExit(f"{folder} holds no built book: make book")
     with tempfile.TemporaryDirectory() as made:
         wheel(root, Path(made))
-        parts = {"html": folder, "wheels": Path(made), "student": root / "student"}
+        parts = {"html": folder, "wheels": Path(made)}
         with whole(path, "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(f"{NAME}/READ-FIRST.txt", READ_FIRST)
+            for name, text in student.files(root).items():  # not the folder: somebody may have worked in it
+                archive.writestr(f"{NAME}/student/{name}", text)
             for name, source in parts.items():
                 for file in sorted(source.rglob("*")):
-                    if file.is_file() and ".ipynb_checkpoints" not in file.parts:
+                    if file.is_file():
                         archive.write(file, f"{NAME}/{name}/{file.relative_to(source).as_posix()}")
     return path
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import archive
 import pytest
+import student
 from pypdf import PdfReader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,6 +98,8 @@ def test_the_archive_holds_pages_a_wheel_and_notebooks_without_solutions(tiny, t
     with zipfile.ZipFile(archive.make(tiny / "html", tmp_path / "book.zip")) as packed:
         names = [name.partition("/")[2] for name in packed.namelist()]
     assert {"READ-FIRST.txt", "html/book/chapter.html", "student/01_lstm_limits.ipynb"} <= set(names)
+    # made for it: in the folder somebody may have worked
+    assert {name for name in names if name.startswith("student/")} == {f"student/{name}" for name in student.files()}
     (wheel,) = [name for name in names if name.startswith("wheels/")]
     assert wheel.startswith("wheels/vil_lite-") and wheel.endswith("-none-any.whl")
     with pytest.raises(SystemExit, match="no built book"):

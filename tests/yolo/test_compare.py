@@ -300,3 +300,14 @@ def test_intervals_hold_the_truth_and_tell_a_real_difference_from_none():
     assert again["low"] < 0 < again["high"], "seeds are not paired, so a model differs from itself by chance"
     single = paired_difference(maps["a"][:1], maps["better"][:1], scores["a"][:1], scores["better"][:1])
     assert single["seeds"] is None and single["high"] - single["low"] == pytest.approx(3.9 * single["images"], rel=0.1)
+
+
+def test_a_draw_of_images_without_objects_is_drawn_again():
+    run = invented(np.random.default_rng(0), images=1)
+    maps = resampled_maps({"a": [run], "b": [{**run, "tp": run["tp"] * False}]}, images=4, resamples=50)
+    assert np.isfinite(maps["a"]).all(), "one image of four has objects: a third of all draws has none"
+    assert np.isfinite(list(paired_difference(maps["a"], maps["b"], [0.5], [0.0], spread=(0.1, 2)).values())).all()
+    with pytest.raises(ValueError, match="hold no object"):
+        resampled_maps({"a": [{**run, "target_image": run["target_image"][:0]}]}, images=4)
+    with pytest.raises(ValueError, match="at least 2 resamples"):
+        paired_difference(maps["a"][:, :1], maps["b"][:, :1], [0.5], [0.0])

@@ -50,10 +50,18 @@ def resampled_maps(
 ) -> dict[str, np.ndarray]:
     """mAP50-95 of every run on images drawn with replacement: {model: (runs, resamples)}; the same draws for all models.
 
-    models: {name: [run, ...]}.   images: how many there are.
+    models: {name: [run, ...]}.   images: how many there are.   A draw of images without any object has no mAP; another
+    takes its place.
+    Raises ValueError when no image holds an object.
     """
-    rng = np.random.default_rng(seed)
-    draws = [np.bincount(rng.integers(images, size=images), minlength=images) for _ in range(resamples)]
+    rng, draws = np.random.default_rng(seed), []
+    labelled = np.unique(np.concatenate([run["target_image"] for runs in models.values() for run in runs]))
+    if not len(labelled):
+        raise ValueError("models: their images hold no object, so nothing can be right; validate on labelled images")
+    while len(draws) < resamples:
+        weights = np.bincount(rng.integers(images, size=images), minlength=images)
+        if weights[labelled].any():
+            draws.append(weights)
     return {
         name: np.array([[average_precisions(run, weights).mean() for weights in draws] for run in runs])
         for name, runs in models.items()
@@ -71,8 +79,8 @@ def paired_difference(
 ) -> dict[str, Any]:
     """How much larger the mean mAP of `second` is than that of `first`, with an interval for other images and other seeds.
 
-    first, second: (runs, resamples) from `resampled_maps`; paired by images.   first_runs, second_runs: (runs,) mAP of each run
-    on all images.   spread: variance between seeds and its degrees of freedom (vil_lite.statistics.pooled_variance, over all
+    first, second: (runs, resamples >= 2) from `resampled_maps`; paired by images.   first_runs, second_runs: (runs,) mAP of
+    each run on all images.   spread: variance between seeds and its degrees of freedom (vil_lite.statistics.pooled_variance, over all
     models that scatter alike), one for both or, where they do not scatter alike, one for each; None takes these two models.
     With one run of each, the interval is one for these very weights: other seeds are left out, and the result's "seeds" is
     None.   comparisons: how many differences are judged together.
@@ -82,6 +90,8 @@ def paired_difference(
     part is the spread of the paired bootstrap, that of the seeds comes from `spread`: drawing three seeds with replacement
     would show two thirds of how much seeds vary.
     """
+    if first.shape[1] < 2:
+        raise ValueError(f"first, second: one needs at least 2 resamples for their spread, got {first.shape[1]}")
     images = float((second.mean(0) - first.mean(0)).var(ddof=1))
     if spread is None and max(len(first_runs), len(second_runs)) > 1:
         spread = pooled_variance([first_runs, second_runs])

@@ -6,19 +6,24 @@ import io
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import torch
 from test_models import parsed
+from ultralytics import YOLO
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils.metrics import ap_per_class
 
+from vil_lite._files import claim
 from vil_lite.complexity import parameters
 from vil_lite.yolo import __main__ as shell
 from vil_lite.yolo import compare as comparing
@@ -179,11 +184,141 @@ def test_a_failing_run_shows_why(tiny, toy_data, tmp_path):
         (["models=yolov8n,yolov8n", "data=d.yaml", "folder=f", "epochs=3"], "nothing twice"),
         (["models=yolov8n-val", "data=d.yaml", "folder=f", "epochs=3"], "did you mean 'yolov8n-vil'"),
         (["models=yolov8n.pt", "data=d.yaml", "folder=f", "epochs=3"], "add pretrained=FILE.pt"),
+        (
+            ["models=yolov8n", "data=d.yaml", "folder=f", "epochs=3", "seeds=0,1,"],
+            "seeds: '0,1,' are not whole numbers",
+        ),
+        (["models=yolov8n,", "data=d.yaml", "folder=f", "epochs=3"], "models: 'yolov8n,' are not names"),
+        (["models=yolov8n", "data=d.yaml", "folder=f", "epochs=3", "seed=5"], "seed differ from run to run"),
+        (["models=yolov8n", "data=d.yaml", "folder=f", "epochs=3", "lrr0=0.1"], "'lrr0' is not a valid YOLO argument"),
+        (["models=yolov8n", "data=d.yaml", "folder=f", "epochs=3", "resamples=1"], "resamples: .* at least 2"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         comparing.main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": "yolov8n"}, r"models: 'yolov8n' is no list; write \['yolov8n'\]"),
+        ({"seeds": 3}, r"seeds: 3 is no list; write \[3\]"),
+        ({"project": "mine", "name": "run"}, "arguments: name, project differ from run to run"),
+        ({"own": {"yolov8n": {"save_dir": "x"}}}, "own of yolov8n: save_dir differ"),
+        ({"own": {"yolov8n": {"epoch": 3}}}, "own of yolov8n: 'epoch' is not a valid YOLO argument"),
+        ({"lr0": "fast"}, "arguments: 'lr0=fast' is of invalid type"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_starts(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        comparing.compare(**{"models": ["yolov8n"], "data": "d.yaml", "folder": tmp_path / "x", "epochs": 3, **changes})
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """`compare` that only notes which runs it would start, with what data: [(model, seed, data), ...]."""
+    runs = []
+    monkeypatch.setattr(comparing, "_start", lambda folder, name, seed, data, threads: runs.append((name, seed, data)))
+    monkeypatch.setattr(comparing, "summarise", lambda *_: {})
+    return runs
+
+
+def test_a_yaml_file_is_known_by_its_content(tiny, toy_data, tmp_path, started):
+    paths = [tmp_path / place / "m.yaml" for place in "ab"]
+    for path, yaml in zip(paths, tiny, strict=True):
+        path.parent.mkdir()
+        path.write_text(Path(yaml).read_text())
+    folder = tmp_path / "x"
+    with pytest.raises(ValueError, match="nothing twice .a YAML file counts by its name"):
+        comparing.compare(paths, toy_data, folder, 3)
+    comparing.compare(paths[1:], toy_data, folder, 3, seeds=[0])
+    comparing.compare(paths[:1], toy_data, folder, 3, seeds=[0])  # nothing was trained yet
+    (folder / "m-seed0.json").write_text("{}")
+    paths[0].write_text("# a remark changes nothing\n" + paths[0].read_text())
+    comparing.compare(paths[:1], toy_data, folder, 3, seeds=[0, 1])
+    assert started == [(str(paths[k]), seed, str(toy_data)) for k, seed in ((1, 0), (0, 0), (0, 1))]
+    for path in paths:
+        path.write_text(Path(tiny[1]).read_text())
+        with pytest.raises(ValueError, match="the YAML file of m has changed"):
+            comparing.compare([path], toy_data, folder, 3, seeds=[0, 1])
+    with pytest.raises(ValueError, match="the YAML file of .*m.yaml was changed while"):
+        comparing.run(folder, str(paths[0]), 1, str(toy_data))
+    plan = json.loads((folder / "plan.json").read_text())
+    del plan["yamls"]  # as it was written before files were noted
+    (folder / "plan.json").write_text(json.dumps(plan))
+    comparing.compare(paths[:1], toy_data, folder, 3, seeds=[0])
+
+
+def test_a_plan_is_what_json_says_and_holds_once_a_run_has_an_epoch(toy_data, tmp_path, started):
+    def again(**settings):
+        comparing.compare(["yolov8n"], toy_data, tmp_path, 3, seeds=[0], **settings)
+
+    again(lr0=0.1, own={"yolov8n": {"lrf": 0.5}})
+    again(classes=(0, 1), pretrained=Path("x.pt"))  # nothing was trained yet: another budget, and nothing of its own
+    assert "own" not in json.loads((tmp_path / "plan.json").read_text())
+    last = tmp_path / "runs/yolov8n-seed0/weights/last.pt"
+    last.parent.mkdir(parents=True)
+    last.touch()
+    again(classes=(0, 1), pretrained=Path("x.pt"))
+    with pytest.raises(
+        ValueError, match=r"settings: \{'classes': \[0, 1\], 'pretrained': 'x.pt'\} there, \{\} asked for"
+    ):
+        again()
+    with pytest.raises(ValueError, match="settings: .*are kept as JSON"):
+        again(augmentations=[object()])
+
+
+def test_one_process_at_a_run_and_no_other_plan_meanwhile(toy_data, tmp_path, started):
+    comparing.compare(["yolov8n", "yolov8s"], toy_data, tmp_path, 3)
+    (tmp_path / "runs/yolov8s-seed0").mkdir(parents=True)
+    with claim(tmp_path / "runs/yolov8n-seed0"), ThreadPoolExecutor(1) as other:
+        with pytest.raises(BlockingIOError, match="yolov8n-seed0"):
+            other.submit(comparing.run, tmp_path, "yolov8n", 0, str(toy_data)).result()
+        with pytest.raises(BlockingIOError, match="yolov8n-seed0"):
+            other.submit(comparing.compare, ["yolov8s"], toy_data, tmp_path, 9).result()
+        own = {"yolov8s": {"lr0": 1e-3}}
+        other.submit(comparing.compare, ["yolov8s"], toy_data, tmp_path, 3, own=own).result()
+    assert json.loads((tmp_path / "plan.json").read_text())["own"] == own
+
+
+def test_data_may_be_a_name_that_ultralytics_finds(toy_data, tmp_path, started, monkeypatch):
+    monkeypatch.setattr("ultralytics.data.utils.DATASETS_DIR", tmp_path)
+    for split in ("train", "val"):  # what coco8.yaml says
+        for kind in ("images", "labels"):
+            shutil.copytree(toy_data.parent / kind / split, tmp_path / "coco8" / kind / split)
+    monkeypatch.chdir(toy_data.parent)
+    for data in ("coco8.yaml", "coco8", "data.yaml"):
+        comparing.compare(["yolov8n"], data, tmp_path / data, 3, seeds=[0])
+    assert [run[2] for run in started] == ["coco8.yaml", "coco8", str(toy_data)]
+    for label in (tmp_path / "coco8/labels/val").iterdir():
+        label.write_text("\n")
+    with pytest.raises(ValueError, match="no image of val in coco8.yaml has an object"):
+        comparing.compare(["yolov8n"], "coco8.yaml", tmp_path / "x", 3)
+
+
+def saved(small, path, **changes):
+    """A checkpoint of the small detector as it starts."""
+    model = YOLO(small)
+    model.model = DetectionModel(small, verbose=False, **changes)
+    model.save(path)
+    return path
+
+
+def test_validation_counts_what_training_counted(small, toy_data, tmp_path):
+    (tmp_path / "runs").mkdir()
+    last = saved(small, tmp_path / "runs" / "last.pt", nc=1)
+    plan = {"data": str(toy_data), "imgsz": 64, "batch": 8}
+    for settings, instances in (({"single_cls": True}, 16), ({"single_cls": True, "classes": [1]}, 8)):
+        found = comparing._validate(last, {**plan, "settings": settings})
+        assert found["classes"][0]["instances"] == instances and len(found["detections"]["target_cls"]) == instances
+
+
+def test_the_cost_of_other_channels_and_of_a_size_that_was_rounded(small, tmp_path):
+    colour, grey = (saved(small, tmp_path / f"{ch}.pt", ch=ch) for ch in (3, 1))
+    whole, rounded, cheaper = (comparing._cost(*of)["gflops"] for of in ((colour, 32), (colour, 20), (grey, 32)))
+    assert cheaper < rounded == whole
 
 
 def test_bfloat16_and_what_a_model_has_for_itself_are_part_of_the_budget(tiny, toy_data, tmp_path, monkeypatch):
@@ -230,6 +365,45 @@ def test_a_torn_checkpoint_counts_as_none(compared, tmp_path):
     (tmp_path / "last.pt").write_bytes(whole[: len(whole) // 2])
     assert comparing._epochs_of(tmp_path / "last.pt") is None
     assert comparing._epochs_of(last) == math.inf
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(116, "Stale file handle"), ModuleNotFoundError("timm"), RuntimeError("memory")]
+)
+def test_a_checkpoint_that_cannot_be_reached_is_not_a_torn_one(tmp_path, monkeypatch, error):
+    monkeypatch.setattr("ultralytics.nn.tasks.torch_load", Mock(side_effect=error))
+    (tmp_path / "last.pt").touch()
+    with pytest.raises(type(error), match=str(error.args[-1])):
+        comparing._epochs_of(tmp_path / "last.pt")
+
+
+def test_a_torn_checkpoint_is_put_aside(compared, tmp_path, monkeypatch):
+    shutil.copy(compared[0] / "plan.json", tmp_path)
+    weights = tmp_path / "runs/m-seed0/weights"
+    weights.mkdir(parents=True)
+    (weights / "last.pt").write_bytes(b"PK")
+    (weights / "best.pt").write_bytes(b"still good")
+    monkeypatch.setattr(comparing, "_train", Mock(side_effect=InterruptedError))
+    with pytest.raises(InterruptedError):
+        comparing.run(tmp_path, "m", 0, "data.yaml")
+    (torn,) = tmp_path.glob("runs/m-seed0/weights-torn-*")
+    assert not weights.exists() and sorted(p.name for p in torn.iterdir()) == ["best.pt", "last.pt"]
+
+
+def test_time_and_memory_are_those_that_the_training_process_noted(compared, tmp_path, toy_data, monkeypatch):
+    """On several GPUs ultralytics trains in other processes, which get copies of the callbacks."""
+
+    def elsewhere(plan, place, name, seed, epoch, state, notes):
+        notes.write_text(json.dumps({**state, "train_s": 5.0, "memory_mb": 9.0, "resumed_after": [1]}))
+
+    name = "yolov8n-a"
+    shutil.copy(compared[0] / "plan.json", tmp_path)
+    shutil.copytree(compared[0] / "runs" / f"{name}-seed0", tmp_path / "runs" / f"{name}-seed0")
+    monkeypatch.setattr(comparing, "_epochs_of", lambda _: 1)
+    monkeypatch.setattr(comparing, "_train", elsewhere)
+    comparing.run(tmp_path, name, 0, str(toy_data))
+    result = json.loads((tmp_path / f"{name}-seed0.json").read_text())
+    assert (result["cost"]["train_s"], result["cost"]["memory_mb"], result["resumed_after"]) == (5.0, 9.0, [1])
 
 
 def test_of_an_epoch_written_twice_the_second_counts(tmp_path):

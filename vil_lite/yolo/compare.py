@@ -18,7 +18,9 @@ import csv
 import hashlib
 import json
 import os
+import pickle
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -33,12 +35,14 @@ import numpy as np
 import psutil
 import torch
 from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
 from ultralytics.data.utils import check_det_dataset, img2label_paths
 from ultralytics.models.yolo.detect import DetectionValidator
 from ultralytics.nn import tasks
-from ultralytics.utils import torch_utils
+from ultralytics.utils import YAML, torch_utils
+from ultralytics.utils.checks import check_imgsz
 
-from vil_lite._files import whole, write
+from vil_lite._files import claim, whole, write
 from vil_lite._names import did_you_mean
 from vil_lite.complexity import flops, latency, parameters
 from vil_lite.memory import keep_freed_memory
@@ -54,6 +58,9 @@ if sys.platform != "win32":
 
 STOCK = [name_of(family, scale, "").rstrip("-") for family, scales in FAMILIES.items() for scale in scales]
 KEEP = 0.01  # detections with a lower score are not kept for the bootstrap: they hardly move the area under the curve
+# `run` sets these:
+RESERVED = {*("model", "data", "seed", "project", "name", "exist_ok"), *("save_dir", "resume", "mode", "task")}
+VALIDATED = ("single_cls", "classes", "agnostic_nms", "max_det", "iou", "nms")  # settings that change what is counted
 
 
 def yaml_of(name: str) -> str:
@@ -85,34 +92,41 @@ def compare(
 ) -> dict[str, Any]:
     """Train every model with every seed, as far as that is not done yet, and return the comparison (also in its JSON file).
 
-    models: names (see `yaml_of`), the first is the one that others are compared with.   data: path of a data.yaml.
-    folder: where everything is kept.   epochs, seeds, imgsz, batch, threads: the budget, the same for all.
-    resamples: of the bootstrap.   own: {model: {argument: value}}, what one model has for itself, such as the learning rate
-    that suits it, lr0, or larger images, imgsz; it precedes the budget.   settings: more arguments for ultralytics' train:
-    pretrained="yolov8n.pt", from which every model takes what fits, device=0, or amp="bf16", which also works on a CPU (see
-    training.train_in_bfloat16).
-    Raises ValueError for unknown models and when folder holds runs of another budget, RuntimeError (with the end of its log)
-    when a run fails.
+    models: names (see `yaml_of`), the first is the one that others are compared with.   data: path of a data.yaml, or a name
+    that ultralytics finds, such as coco8.yaml.   folder: where everything is kept; two commands may fill it together, with
+    other models or seeds.   epochs, seeds, imgsz, batch, threads: the budget, the same for all.
+    resamples: of the bootstrap, at least 2.   own: {model: {argument: value}}, what one model has for itself, such as the
+    learning rate that suits it, lr0, or larger images, imgsz; it precedes the budget.   settings: more arguments for
+    ultralytics' train: pretrained="yolov8n.pt", from which every model takes what fits, device=0, or amp="bf16", which also
+    works on a CPU (see training.train_in_bfloat16).
+    Raises ValueError for unknown models and arguments and when folder holds runs of another budget, RuntimeError (with the
+    end of its log) when a run fails or another process is at it.
     """
-    models, seeds, folder = list(models), list(seeds), Path(folder).expanduser().resolve()
-    if not models or not seeds or len(set(models)) < len(models) or len(set(seeds)) < len(seeds):
-        raise ValueError(f"models and seeds must name something, and nothing twice; got {models} and {seeds}")
+    for key, value in {"models": models, "seeds": seeds}.items():
+        if isinstance(value, (str, os.PathLike, int)):
+            raise ValueError(f"{key}: {value!r} is no list; write [{value!r}]")
+    models, seeds = [str(name) for name in models], [int(seed) for seed in seeds]
+    names = [_stem(name) for name in models]  # runs are filed under them
+    if not models or not seeds or len(set(names)) < len(names) or len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"models and seeds must name something, and nothing twice (a YAML file counts by its name, without the folder); "
+            f"got {models} and {seeds}"
+        )
     for name in models:
         yaml_of(name)
-    own = {_stem(name): changes for name, changes in (own or {}).items()}
-    if strangers := set(own) - set(map(_stem, models)):
-        raise ValueError(f"own: {', '.join(sorted(strangers))} not among the models {', '.join(map(_stem, models))}")
-    budget = {
-        "labels": _digest(data),
-        "epochs": epochs,
-        "imgsz": imgsz,
-        "batch": batch,
-        "threads": threads,
-        "settings": settings,
-        **({"own": own} if own else {}),
-    }
-    _claim(folder, budget, map(_stem, models))
-    data = str(Path(data).resolve())
+    own = {_stem(name): dict(changes) for name, changes in (own or {}).items()}
+    if strangers := set(own) - set(names):
+        raise ValueError(f"own: {', '.join(sorted(strangers))} not among the models {', '.join(names)}")
+    if resamples < 2:
+        raise ValueError(f"resamples: an interval needs at least 2, better 300; got {resamples}")
+    common = {"epochs": epochs, "imgsz": imgsz, "batch": batch, "threads": threads}
+    _check_arguments("arguments", {**common, **settings})
+    for name, changes in own.items():
+        _check_arguments(f"own of {name}", changes)
+    place, folder = Path(data).expanduser(), Path(folder).expanduser().resolve()
+    data = str(place.resolve() if place.exists() else data)
+    budget = {"labels": _digest(data), **common, "settings": settings, "own": own, "yamls": _yamls(models)}
+    _claim(folder, budget, names)
     for seed in seeds:  # seed by seed: after each round all models have had the same
         for name in models:
             if not _result(folder, name, seed).is_file():
@@ -128,29 +142,71 @@ def _digest(data):
             raise ValueError(
                 f"data: {data} names no images for {split}, neither a folder with images nor a list of them"
             )
+        objects = False
         for label in map(Path, img2label_paths([str(p) for p in splits[split]])):
-            digest.update(f"{split} {label.name}\n".encode() + (label.read_bytes() if label.is_file() else b""))
+            lines = label.read_bytes() if label.is_file() else b""
+            objects |= bool(lines.strip())
+            digest.update(f"{split} {label.name}\n".encode() + lines)
+        if not objects:
+            raise ValueError(
+                f"data: no image of {split} in {data} has an object in a label file: all would be background"
+            )
     return digest.hexdigest()[:16]
 
 
+def _yamls(models):
+    """{name: digest of its content} of those models that are YAML files."""
+    files = {
+        _stem(name): json.dumps(YAML.load(yaml_of(name)), default=str) for name in models if name.endswith(".yaml")
+    }
+    return {name: hashlib.sha256(content.encode()).hexdigest()[:16] for name, content in files.items()}
+
+
+def _check_arguments(place, changes):
+    """Refuse at once what would stop the first training, or send all to one place or seed."""
+    if ours := RESERVED & set(changes):
+        raise ValueError(
+            f"{place}: {', '.join(sorted(ours))} differ from run to run and are set here; use models, data, seeds and folder"
+        )
+    try:
+        get_cfg(overrides={key: value for key, value in changes.items() if key != "threads"})
+    except (SyntaxError, TypeError, ValueError) as error:  # ultralytics' words
+        raise ValueError(f"{place}: {error}".strip()) from error
+
+
 def _claim(folder, budget, names):
-    """Record the budget in folder, or compare it with the one that is there; a model without a run may get its own."""
+    """Record the budget in folder, or compare it with the one that is there; what nothing was trained under may change."""
+    try:  # as it will be read: (0, 1) as [0, 1], a Path as its text
+        budget = json.loads(json.dumps(budget, default=os.fspath))
+    except TypeError as error:
+        raise ValueError(f"settings: {error}; they are kept as JSON, give numbers, texts and lists") from error
     plan = folder / "plan.json"
-    if not plan.is_file():
-        (folder / "runs").mkdir(parents=True, exist_ok=True)
-        _write(plan, budget)
-        return
-    there = json.loads(plan.read_text())
-    before, own = there.pop("own", {}), budget.pop("own", {})
-    other = [f"{k}: {there.get(k)!r} there, {v!r} asked for" for k, v in budget.items() if there.get(k) != v]
+    there = json.loads(plan.read_text()) if plan.is_file() else budget
+    each = {key: (there.get(key, {}), budget.pop(key)) for key in ("own", "yamls")}  # what a model has for itself
+    changes = [("*", f"{k}: {there.get(k)!r} there, {v!r} asked for") for k, v in budget.items() if there.get(k) != v]
     for name in names:
-        was, asked = before.get(name, {}), own.get(name, {})
-        if was != asked and any(folder.glob(f"{name}-seed*")) | any(folder.glob(f"runs/{name}-seed*")):
-            other.append(f"own of {name}: {was!r} there, {asked!r} asked for")
-    if other:
+        was, asked = (of.get(name, {}) for of in each["own"])
+        if was != asked:
+            changes.append((name, f"own of {name}: {was!r} there, {asked!r} asked for"))
+        was, asked = (of.get(name) for of in each["yamls"])
+        if was not in (None, asked):
+            changes.append((name, f"the YAML file of {name} has changed"))
+    if other := [change for name, change in changes if _trained(folder, name)]:
         raise ValueError(f"folder {folder} holds runs of another budget ({'; '.join(other)}): choose another folder")
-    if not own.items() <= before.items():
-        _write(plan, {**there, "own": {**before, **own}})
+    for name, _ in changes:
+        for place in filter(Path.is_dir, folder.glob(f"runs/{name}-seed*")):
+            with claim(place):  # not while a run is in its first epoch
+                pass
+    for key, (was, asked) in each.items():
+        if both := {**{name: value for name, value in was.items() if name not in names}, **asked}:
+            budget[key] = both
+    if not plan.is_file() or budget != there:
+        _write(plan, budget)
+
+
+def _trained(folder, name):
+    """Is there a run of the model, or of any ("*"), finished or with an epoch behind it?"""
+    return any(folder.glob(f"{name}-seed*.json")) or any(folder.glob(f"runs/{name}-seed*/weights/last.pt"))
 
 
 def _stem(name):
@@ -183,23 +239,38 @@ def _start(folder, name, seed, data, threads):
 
 
 def run(folder: str | Path, name: str, seed: int, data: str) -> None:
-    """Train one model with one seed, or go on where that stopped, then validate and measure it.  Called in a fresh process."""
+    """Train one model with one seed, or go on where that stopped, then validate and measure it.  Called in a fresh process.
+
+    Raises BlockingIOError while another process is at the same run.
+    """
     folder = Path(folder)
+    with claim(folder / "runs" / _label(name, seed)) as place:
+        _run(folder, place, name, seed, data)
+
+
+def _run(folder, place, name, seed, data):
     plan = {"data": data, **_plan_of(json.loads((folder / "plan.json").read_text()), name)}
     keep_freed_memory()
     torch_utils.NUM_THREADS = plan["threads"]  # ultralytics sets this many whenever it selects the CPU
     torch.set_num_threads(plan["threads"])
-    place, notes = folder / "runs" / _label(name, seed), folder / "runs" / f"{_label(name, seed)}.json"
+    notes = folder / "runs" / f"{_label(name, seed)}.json"
     last = place / "weights" / "last.pt"
     epoch = _epochs_of(last) if last.is_file() else None
     if epoch is None:  # nothing usable yet: from the beginning
-        shutil.rmtree(place, ignore_errors=True)
+        if last.is_file():
+            last.parent.rename(place / f"weights-torn-{time.strftime('%Y%m%d-%H%M%S')}")
+        if not plan.get("yamls", {}).items() >= _yamls([name]).items():
+            raise ValueError(
+                f"models: the YAML file of {name} was changed while its comparison ran; choose another folder"
+            )
         notes.unlink(missing_ok=True)
     state = (
         json.loads(notes.read_text()) if notes.is_file() else {"train_s": 0.0, "memory_mb": 0.0, "resumed_after": []}
     )
     if epoch is None or epoch < plan["epochs"]:
         _train(plan, place, name, seed, epoch, state, notes)
+        # On several GPUs, processes of ultralytics' own have trained, and the first has written its time and memory.
+        state = json.loads(notes.read_text())
     found = _validate(last, plan)
     with whole(folder / f"{_label(name, seed)}.npz", "wb") as file:
         np.savez_compressed(file, **found.pop("detections"))
@@ -263,11 +334,14 @@ def _arguments(plan, place, seed):
 
 
 def _epochs_of(checkpoint):
-    """How many epochs a last.pt has behind it; None when it cannot be read (the process died while writing it)."""
+    """How many epochs a last.pt has behind it; None when it is torn (the process died while writing it)."""
     try:
         epoch = tasks.torch_safe_load(checkpoint)[0]["epoch"]
-    except Exception:  # noqa: BLE001 - a torn file raises whatever its first torn byte leads to
-        return None
+    except Exception as error:
+        cause = error.__cause__ or error  # of ultralytics' message
+        if isinstance(cause, (EOFError, KeyError, pickle.UnpicklingError)) or "PytorchStreamReader" in str(cause):
+            return None
+        raise  # a disk that does not answer, a module that is missing here: the file may be whole
     return np.inf if epoch == -1 else epoch + 1  # ultralytics writes -1 into the checkpoint of a finished training
 
 
@@ -288,6 +362,7 @@ def _validate(checkpoint, plan):
         "rect": False,
         "mode": "val",
         "model": str(checkpoint),
+        **{key: value for key, value in plan["settings"].items() if key in VALIDATED},
     }
     validator = _Keeping(args=arguments, save_dir=checkpoint.parents[1] / "validation")
     validator(model=YOLO(checkpoint).model.float())
@@ -322,7 +397,8 @@ def _cost(checkpoint, imgsz):
     model = YOLO(checkpoint).model.float()
     trained = parameters(model)
     model = model.fuse(verbose=False).eval()
-    x = torch.rand(1, 3, imgsz, imgsz)
+    size = check_imgsz(imgsz, stride=max(int(model.stride.max()), 32), max_dim=1)  # as it was trained
+    x = torch.rand(1, model.yaml.get("channels", 3), size, size)
     with torch.no_grad():
         seconds = latency(model, x, repeats=9)
     return {"parameters": trained, "gflops": 2 * flops(model, x, counting="torch") / 1e9, "latency_ms": 1000 * seconds}
@@ -366,7 +442,7 @@ def summarise(
     return result
 
 
-def _command(models, seeds, data, folder, resamples, labels, settings, **budget):
+def _command(models, seeds, data, folder, resamples, labels, settings, yamls=None, **budget):
     """The line that does the same in a shell."""
     lists = {"models": ",".join(map(str, models)), "seeds": ",".join(map(str, seeds))}
     given = {**lists, "data": data, "folder": folder, "resamples": resamples, **budget, **settings}
@@ -418,8 +494,14 @@ def main(arguments):
             "models=yolov8n,yolov8n-vil data=data.yaml epochs=40 seeds=0,1,2 folder=comparison"
         )
     values = {key: _value(value) for key, value in given.items()}
-    values["models"] = given["models"].split(",")
-    values["seeds"] = [int(seed) for seed in given.get("seeds", "0,1,2").split(",")]
+    for key, default, item, what in (
+        ("models", "", "[^,]+", "names"),
+        ("seeds", "0,1,2", " *[0-9]+ *", "whole numbers"),
+    ):
+        text = given.get(key, default)
+        if not re.fullmatch(f"{item}(,{item})*", text):
+            raise ValueError(f"{key}: {text!r} are not {what} with one comma between two of them")
+        values[key] = text.split(",")
     result = compare(**{**values, "data": given["data"], "folder": given["folder"]})
     for name, model in result["models"].items():
         score, cost = model["metrics"]["mAP50-95"], model["runs"][0]["cost"]

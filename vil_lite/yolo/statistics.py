@@ -80,8 +80,8 @@ def paired_difference(
     """How much larger the mean mAP of `second` is than that of `first`, with an interval for other images and other seeds.
 
     first, second: (runs, resamples >= 2) from `resampled_maps`; paired by images.   first_runs, second_runs: (runs,) mAP of
-    each run on all images.   spread: variance between seeds and its degrees of freedom (vil_lite.statistics.pooled_variance, over all
-    models that scatter alike), one for both or, where they do not scatter alike, one for each; None takes these two models.
+    each run on all images.   spread: variance between seeds and its degrees of freedom (vil_lite.statistics.pooled_variance,
+    over all models that scatter alike), one for both or, where they do not scatter alike, one for each; None takes these two.
     With one run of each, the interval is one for these very weights: other seeds are left out, and the result's "seeds" is
     None.   comparisons: how many differences are judged together.
     Returns {"difference", "low", "high", "images", "seeds"}; the last two are the standard errors that either adds.

@@ -2,7 +2,8 @@
 
     python -m vil_lite.yolo compare models=yolov8n,yolov8n-vil data=data.yaml epochs=40 seeds=0,1,2 folder=comparison
 
-    folder/plan.json                    the budget: data (a digest of its labels), epochs, image size, batch, threads, settings
+    folder/plan.json                    the budget: data (a digest of its labels), epochs, image size, batch, threads, settings,
+                                        a digest of each YAML file
     folder/runs/MODEL-seedN/, .log      ultralytics' own files; a run that was cut goes on from weights/last.pt
     folder/MODEL-seedN.json, .npz, .pt  one finished run: metrics, curves, cost; detections on each image; the weights
     folder/comparison.json              everything together, with intervals of the differences

@@ -54,7 +54,8 @@ def resampled_maps(
     takes its place.
     Raises ValueError when no image holds an object.
     """
-    rng, draws = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    draws: list[np.ndarray] = []
     labelled = np.unique(np.concatenate([run["target_image"] for runs in models.values() for run in runs]))
     if not len(labelled):
         raise ValueError("models: their images hold no object, so nothing can be right; validate on labelled images")

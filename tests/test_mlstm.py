@@ -159,6 +159,36 @@ def test_gradients_equal_those_of_the_recurrence(form):
     assert all(relative(a, b) < 1e-9 for a, b in zip(got, wanted, strict=True))
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("form", FORMS[1:])
+@pytest.mark.parametrize("d", [4, 33])  # two ways to carry the memory
+def test_torch_func_transforms_them_as_it_does_the_recurrence(form, d):
+    """vmap over each argument alone, tangents (jvp), gradients of each sample (vmap of grad)."""
+    _, state = mlstm_recurrent(*random_inputs(3, d=d, dv=d, seed=1))
+    arguments = [*random_inputs(6, d=d, dv=d, gate_scale=1.0), *state]
+    options = {"chunk_size": 3} if form in CHUNKWISE else {}
+
+    def agree(transform):
+        def output(form, **options):
+            return lambda *x: form(*x[:5], MLSTMState(*x[5:]) if x[5:] else None, eps=0.0, **options)[0]
+
+        torch.testing.assert_close(transform(output(form, **options)), transform(output(mlstm_recurrent)))
+
+    for n in (5, 8):  # without a state and with one
+        given = arguments[:n]
+        for a, x in enumerate(given):
+            several, dims = [*given[:a], torch.stack([x, 0.5 * x]), *given[a + 1 :]], [None] * n
+            dims[a] = 0
+            agree(lambda f, several=several, dims=dims: torch.func.vmap(f, tuple(dims))(*several))
+        agree(lambda f, given=given: torch.func.jvp(f, tuple(given), tuple(x.cos() for x in given))[1])
+        samples = [torch.stack([x, 0.5 * x]) for x in given]
+        agree(
+            lambda f, samples=samples, n=n: torch.func.vmap(
+                torch.func.grad(lambda *x: f(*x).square().sum(), tuple(range(n)))
+            )(*samples)
+        )
+
+
 def test_the_fast_form_starts_as_few_operations_as_its_header_says():
     """Some 180 and one or two for each chunk; the loop some 100 for each."""
 
@@ -262,6 +292,18 @@ def test_float16_holds_large_queries_keys_and_values(form, sigma):
         assert found[inside].isfinite().all() and inside.float().mean() > 0.99
         error = ((found - wanted).abs() * inside).amax(-1) / condition(q, k, v, i, f + 3)
         assert error.max() < 0.01 * wanted.abs()[inside].max()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("key", "value"), [(20, 1000), (200, 1), (5, 3000)])
+def test_float16_holds_tokens_that_agree(form, key, value):
+    """Sums over equal tokens do not cancel: they leave the range of float16, and h, their mean, does not."""
+    k, v = (torch.full((1, 1, 200, 64), x, dtype=torch.float16) for x in (key, value))
+    gates = torch.zeros(1, 1, 200)
+    h, state = form(k, k, v, gates, gates + 6)
+    _, end = mlstm_recurrent(k.double(), k.double(), v.double(), gates, gates + 6)
+    assert h.dtype == torch.float16 and torch.allclose(h.float(), torch.tensor(float(value)), rtol=2e-3)
+    assert torch.allclose(state.C.double(), end.C, rtol=2e-3) and torch.allclose(state.n.double(), end.n, rtol=2e-3)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -10,7 +10,6 @@ book/results/speed_profile.json the powers and other lengths of chunks, ch05_len
     whole doublings         differences of whole numbers are exact, a type that reaches a power of two need not round it, and
                             exp2 takes a tenth of the time of exp on a masked block
     scaled_k_T              exp(log_write), the other factor of the weights, and 1 / sqrt(d) go to S x d keys, not L x L blocks;
-                            scaled before the product, and divided before the next one, float16 holds as long as h does
     chunk_length            196 tokens are 4 x 49: nothing to fill up
     carry                   one multiply-add a chunk on a CPU, where the state is large; elsewhere one matrix product
     in place, addcmul       a pass over the blocks or rows saved each; passes, not products, are what costs
@@ -143,6 +142,9 @@ def mlstm_chunkwise(
     check_cell_inputs(q, k, v, i, f, state)
     check_chunk_size(chunk_size)
     C, n, m = memory_before = initial_state(q, k, v, state)
+    dtype = v.dtype
+    if dtype == torch.float16:  # its range ends at 65504: sums of products leave it where h does not
+        q, k, v = (x.to(C.dtype) for x in (q, k, v))
     # Gates are laid out as the tokens are: whatever is multiplied by them takes over their layout.
     i, log_f = (x.contiguous() for x in log_gates(i, f, memory_before))
     S, scale = q.shape[2], int(q.shape[-1]) ** -0.5
@@ -190,16 +192,12 @@ def mlstm_chunkwise(
     normaliser = normaliser + memory * (q * n_start[..., None, :]).sum(-1, keepdim=True, dtype=C.dtype)
     floor, unit = torch.exp(log_floor).to(C.dtype), torch.exp(slack).to(C.dtype)
     denominator = torch.maximum(normaliser.abs(), floor) + eps * unit
-    if v.dtype == torch.float16:  # the numerator may leave its range where h does not: divide what it is made of
-        denominator = denominator.clamp(min=torch.finfo(C.dtype).tiny)  # what was filled up may be 0 / 0
-        h = (scores / denominator).to(v.dtype) @ v + (q * (memory / denominator)).to(v.dtype) @ C_start
-        h = h.flatten(2, 3)[:, :, :S]
-    else:
-        numerator = multiply_add(scores @ v, memory.to(v.dtype), q @ C_start, in_place=True).flatten(2, 3)
-        denominator = denominator.flatten(2, 3)
-        if not known(S % L == 0):
-            numerator, denominator = numerator[:, :, :S], denominator[:, :, :S]  # what was filled up may be 0 / 0
-        h = (numerator / denominator).to(v.dtype)
+    alone = state is None  # vmap over given states would find more in C_start than in scores @ v
+    numerator = multiply_add(scores @ v, memory.to(v.dtype), q @ C_start, in_place=alone).flatten(2, 3)
+    denominator = denominator.flatten(2, 3)
+    if not known(S % L == 0):
+        numerator, denominator = numerator[:, :, :S], denominator[:, :, :S]  # what was filled up may be 0 / 0
+    h = (numerator / denominator).to(dtype)
 
     rest = (1.0 if anew else back[:, :, 0]) / scale
     end = MLSTMState((rest * C).unflatten(-1, (-1, v.shape[-1])), rest * n, m_end[:, :, -1, 0])
@@ -240,15 +238,15 @@ def decay_matrix(log2: Tensor, diagonal: int = 0) -> Tensor:
         past = lower(S, log2, diagonal)
         return power_of_two(past * log2) * past
     future = torch.full((S, S), -torch.inf, dtype=log2.dtype, device=log2.device).triu(diagonal + 1)
-    if log2.requires_grad:
+    if log2.requires_grad or torch.compiler.is_compiling():
         return power_of_two(log2 + future)
-    return power_of_two(log2.add_(future), out=log2)
+    return log2.add_(future).exp2_()
 
 
-def power_of_two(x: Tensor, out: Tensor | None = None) -> Tensor:
+def power_of_two(x: Tensor) -> Tensor:
     """2^x.  Compiled, exp is faster than exp2, and few other runtimes have exp2."""
     in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
-    return torch.exp(LN2 * x) if in_graph else torch.exp2(x, out=out)
+    return torch.exp(LN2 * x) if in_graph else torch.exp2(x)
 
 
 def running_maximum(x: Tensor) -> Tensor:

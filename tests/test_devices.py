@@ -3,6 +3,8 @@
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from vil_lite import VisionLSTM
 from vil_lite.block import DESIGNS
@@ -83,6 +85,34 @@ def test_models_stay_on_the_device(name):
             torch.set_autocast_enabled("cuda", False)
 
 
+class _Copies(TorchDispatchMode):
+    """The operations that read a tensor on the processor and give one elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        read, made = (
+            {x.device.type for x in tree_leaves(part) if isinstance(x, torch.Tensor)} for part in (args, result)
+        )
+        if "cpu" in read and made - {"cpu"}:
+            self.found.append(function)
+        return result
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("size", [32, 96])
+def test_nothing_is_copied_from_the_processor(version, size):
+    """A GPU would wait for each such copy, and a CUDA graph refuses it."""
+    model = VisionLSTM(32, 2, version, patch_size=8, image_size=32, num_classes=5).to("meta")
+    images = torch.empty(2, 3, size, size, device="meta")
+    with _Copies() as copies:
+        model(images).sum().backward()
+    assert not copies.found
+
+
 def test_a_whole_detector_stays_on_the_device():
     from ultralytics.nn.tasks import DetectionModel
 
@@ -93,5 +123,5 @@ def test_a_whole_detector_stays_on_the_device():
     detector = on_a_gpu(detector, mode)
     with mode:
         raw = detector.train()(torch.empty(1, 3, 160, 224, device="cuda"))
-    tensors = [x for x in torch.utils._pytree.tree_leaves(raw) if isinstance(x, torch.Tensor)]
+    tensors = [x for x in tree_leaves(raw) if isinstance(x, torch.Tensor)]
     assert tensors and {x.device.type for x in tensors} == {"cuda"}

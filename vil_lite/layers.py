@@ -193,7 +193,10 @@ class LinearBlockDiagonal(nn.Module):
         """
         n, b = self.blocks_per_tile, self.block_size
         blocks = self.weight.transpose(-1, -2).unflatten(0, (-1, n))  # (tiles, n, in, out)
-        eye = lower(n, blocks) - lower(n, blocks, -1) if exporting() else torch.eye(n).to(blocks)
+        if exporting():
+            eye = lower(n, blocks) - lower(n, blocks, -1)
+        else:  # made where it is needed: a copy from the processor would wait, and a CUDA graph cannot hold one
+            eye = torch.eye(n, dtype=blocks.dtype, device=blocks.device)
         return (blocks[:, :, :, None, :] * eye[:, None, :, None]).reshape(-1, n * b, n * b)
 
 

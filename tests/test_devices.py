@@ -8,6 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 from vil_lite import VisionLSTM
 from vil_lite.block import DESIGNS
+from vil_lite.inspection import cut_heads, forgetful
 from vil_lite.mlstm import MLSTMState, mlstm_chunkwise, mlstm_chunkwise_loop, mlstm_parallel, mlstm_recurrent
 
 FORMS = [mlstm_recurrent, mlstm_parallel, mlstm_chunkwise_loop, mlstm_chunkwise]
@@ -83,6 +84,17 @@ def test_models_stay_on_the_device(name):
                 assert y.device.type == "cuda" and y.shape == (2, 5) and y.dtype == (dtype or torch.float32)
         finally:
             torch.set_autocast_enabled("cuda", False)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_model_cut_on_the_device_stays_there(version, monkeypatch):
+    monkeypatch.setattr(FakeTensorMode, "__deepcopy__", lambda mode, memo: mode, raising=False)  # a copy is in it, too
+    mode = FakeTensorMode()
+    model = on_a_gpu(VisionLSTM(32, 2, version, patch_size=8, image_size=32, num_classes=5), mode)
+    with mode:
+        smaller = cut_heads(forgetful(model, {0: [2]}), {0: [1], 1: [0, 3]})
+        assert {p.device.type for p in smaller.parameters()} == {"cuda"}
+        assert smaller(torch.empty(2, 3, 32, 32, device="cuda")).device.type == "cuda"
 
 
 class _Copies(TorchDispatchMode):

@@ -67,6 +67,13 @@ def test_a_smaller_model_can_be_trained(model):
     assert all(p.grad is not None and p.grad.shape == p.shape for p in smaller.parameters())
 
 
+def test_what_is_frozen_stays_frozen(model):
+    for p in model.encoder.parameters():
+        p.requires_grad_(False)
+    trained = [name for name, p in cut_heads(model, HEADS).named_parameters() if p.requires_grad]
+    assert trained == [name for name, p in model.named_parameters() if p.requires_grad] != []
+
+
 @torch.no_grad()
 def test_a_silent_memory_answers_zero_and_the_rest_stays(model):
     silent = forgetful(model, {1: [2]})

@@ -109,30 +109,32 @@ def _keep(layer: Any, kept: list[int]) -> None:
     _select(layer.proj_down, 1, rows)
     _select(path.conv, 0, rows)
     path.conv.in_channels = path.conv.out_channels = path.conv.groups = len(rows)
-    path.learnable_skip = nn.Parameter(path.learnable_skip.detach()[rows])
+    path.learnable_skip = _part(path.learnable_skip, 0, rows)
     for proj in (path.q_proj, path.k_proj, path.v_proj):
         size = proj.block_size
-        proj.weight = nn.Parameter(proj.weight.detach().view(heads, -1, size, size)[kept].flatten(0, 1))
-        if proj.bias is not None:
-            proj.bias = nn.Parameter(proj.bias.detach()[rows])
+        proj.weight = _part(proj.weight, 0, rows[::size] // size)
+        proj.bias = _part(proj.bias, 0, rows)
         proj.num_heads = len(kept)  # a tile lies inside a head: its size stays
     for gate in (cell.igate, cell.fgate):
         _select(gate, 1, torch.cat([rows, rows + inner, rows + 2 * inner]))
         _select(gate, 0, torch.tensor(kept))
     norm = cell.outnorm
-    norm.weight = nn.Parameter(norm.weight.detach()[rows])
-    if norm.bias is not None:
-        norm.bias = nn.Parameter(norm.bias.detach()[rows])
+    norm.weight, norm.bias = _part(norm.weight, 0, rows), _part(norm.bias, 0, rows)
     norm.num_heads = cell.num_heads = len(kept)
 
 
 def _select(module: Any, axis: int, rows: Tensor) -> None:
     """Keep these rows (axis 0: outputs, with their biases) or columns (axis 1: inputs) of a layer's weight."""
-    module.weight = nn.Parameter(module.weight.detach().index_select(axis, rows))
-    if axis == 0 and module.bias is not None:
-        module.bias = nn.Parameter(module.bias.detach()[rows])
+    module.weight = _part(module.weight, axis, rows)
+    if axis == 0:
+        module.bias = _part(module.bias, 0, rows)
     if isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
+
+
+def _part(p: nn.Parameter | None, axis: int, rows: Tensor) -> nn.Parameter | None:
+    """These rows of a parameter, on its device, and frozen if it is."""
+    return p if p is None else nn.Parameter(p.detach().index_select(axis, rows.to(p.device)), p.requires_grad)
 
 
 def _check_heads(heads: Sequence[int], count: int, b: int) -> None:

@@ -83,6 +83,9 @@ def test_the_head(name):
     assert model(images.double()).shape == (2, 5)
     with pytest.raises(ValueError, match="built without a .CLS. token" if name == "vil_tiny" else "version=2"):
         model.reset_classifier(5, "middle_cls")
+    with pytest.raises(ValueError, match="global_pool='' needs num_classes=0"):
+        model.reset_classifier(7, "")
+    assert model(images.double()).shape == (2, 5)  # as it was before what was refused
     bare = timm.create_model(name, depth=2, num_classes=0)
     assert bare(images).shape == pooled.shape and isinstance(bare.pooled_norm, torch.nn.LayerNorm)
     assert timm.create_model(name, depth=2, num_classes=0, global_pool="")(images).shape == tokens.shape

@@ -177,20 +177,19 @@ class VisionLSTM(nn.Module):
         global_pool: another pooling; "" with num_classes=0: none, the model returns the tokens.
         Raises ValueError for an unknown pooling, for "" with a head, and for a change to or from middle_cls.
         """
-        if global_pool is not None and global_pool != self.pooling:
-            if global_pool:
-                _check_pooling(global_pool, self.version, self.encoder.design)
-            if global_pool and (global_pool == "middle_cls") != (self.cls_token is not None):
+        pooling = self.pooling if global_pool is None else global_pool
+        if pooling and pooling != self.pooling:
+            _check_pooling(pooling, self.version, self.encoder.design)
+            if (pooling == "middle_cls") != (self.cls_token is not None):
                 raise ValueError(
-                    f"global_pool={global_pool!r}: this model was built {'without' if self.cls_token is None else 'with'} "
+                    f"global_pool={pooling!r}: this model was built {'without' if self.cls_token is None else 'with'} "
                     "a [CLS] token between its patches; build a new one with this pooling"
                 )
-            self.pooling = global_pool
-        if num_classes and not self.pooling:
+        if num_classes and not pooling:
             raise ValueError(
                 f"a head of {num_classes} classes reads a pooled vector; global_pool='' needs num_classes=0"
             )
-        self.num_classes = num_classes
+        self.pooling, self.num_classes = pooling, num_classes
         like: dict[str, Any] = {
             "device": self.patch_embed.proj.weight.device,
             "dtype": self.patch_embed.proj.weight.dtype,

@@ -112,6 +112,27 @@ def test_a_checkpoint_says_what_it_is(run, tmp_path):
         vil_lite.load(weights)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_predictions_of_a_model_in_another_precision(run, dtype):
+    classifier, files = vil_lite.load(run[1] / "checkpoint.pt"), sorted((run[0] / "val").rglob("*.png"))
+    wanted = classifier.predict(files)
+    classifier.model.to(dtype)
+    for one, other in zip(classifier.predict(files), wanted, strict=True):
+        assert dict(one) == pytest.approx(dict(other), abs=0.02)
+        assert sum(share for _, share in one) == pytest.approx(1)
+
+
+def test_what_is_exported_is_float32_in_evaluation_and_a_copy(run):
+    classifier, images = vil_lite.load(run[1] / "checkpoint.pt"), torch.rand(2, 3, 32, 32)
+    wanted = classifier._portable()(images)
+    classifier.model.bfloat16().train()
+    exported = classifier._portable()
+    torch.testing.assert_close(exported(images), wanted, rtol=0.05, atol=0.02)
+    assert not any(part.training for part in exported.modules())
+    assert all(part.training for part in classifier.model.modules())  # the model itself stays as it was
+    assert {p.dtype for p in classifier.model.parameters()} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize("options", [{"dim": 16, "depth": 1, "image_size": 32}, {"depth": 1, "image_size": 224}])
 def test_onnx_agrees(tmp_path, capsys, options):
     """A small model, and a block of ViL-T as wide as published, which takes another way through the chunks."""

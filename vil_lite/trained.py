@@ -5,6 +5,7 @@ classifier.predict(["a.jpg", "b.png"])          # [[("cat", 0.93), ("dog", 0.05)
 classifier.export("cats-and-dogs.onnx")
 """
 
+import copy
 import json
 import tempfile
 from collections.abc import Sequence
@@ -93,10 +94,10 @@ class Classifier(NamedTuple):
         """For each of the images (files, or RGB images of Pillow) the `top` classes with their probabilities, best first."""
         if isinstance(images, (str, Path)) or not hasattr(images, "__len__"):
             raise ValueError(f"images must be a list of files or images, got {images!r}")
-        device, found = next(self.model.parameters()).device, []
+        weight, found = next(self.model.parameters()), []
         for start in range(0, len(images), batch_size):
             batch = torch.stack([self.prepare(image) for image in images[start : start + batch_size]])
-            best = self.model(batch.to(device)).softmax(1).topk(min(top, len(self.classes)), dim=1)
+            best = self.model(batch.to(weight)).float().softmax(1).topk(min(top, len(self.classes)), dim=1)
             for shares, labels in zip(best.values.tolist(), best.indices.tolist()):
                 found.append([(self.classes[label], share) for label, share in zip(labels, shares)])
         return found
@@ -105,11 +106,11 @@ class Classifier(NamedTuple):
         """Write the model as ONNX; returns path.  The file takes any number of images at once and appears whole or not at all.
 
         Input `images`: float32 (B, 3, image_size, image_size), RGB in 0..1; the normalisation is inside.   Output `logits`:
-        (B, classes).   Metadata: `classes` (a JSON list) and `image_size`.
+        (B, classes).   Metadata: `classes` (a JSON list) and `image_size`.   It is float32 whatever the model is in.
         """
         import onnx
 
-        example = torch.rand(2, 3, self.image_size, self.image_size, device=next(self.model.parameters()).device)
+        model, example = self._portable(), torch.rand(2, 3, self.image_size, self.image_size)
         options: dict[str, Any] = {
             "input_names": ["images"],
             "output_names": ["logits"],
@@ -120,12 +121,15 @@ class Classifier(NamedTuple):
         options["custom_translation_table"] = {torch.ops.aten.softplus.default: _softplus}
         with tempfile.TemporaryDirectory() as folder:
             aside = Path(folder) / "model.onnx"
-            torch.onnx.export(
-                nn.Sequential(Normalise(self.mean, self.std), self.model).eval(), (example,), aside, **options
-            )
+            torch.onnx.export(model, (example,), aside, **options)
             graph = onnx.load(aside)
         onnx.helper.set_model_props(graph, {"classes": json.dumps(self.classes), "image_size": str(self.image_size)})
         return write(path, graph.SerializeToString())
+
+    def _portable(self) -> nn.Module:
+        """A copy of the model for images in 0..1, with the normalisation inside: float32, on the processor, in evaluation."""
+        model = copy.deepcopy(self.model).to("cpu", torch.float32)
+        return nn.Sequential(Normalise(self.mean, self.std), model).eval()
 
 
 def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:

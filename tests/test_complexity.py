@@ -92,9 +92,56 @@ def test_attention_of_timm_is_counted(device):
     assert flops(vit, images) == products + 5 * (2 * S * d + S * d)  # two norms of the block, one at the end
 
 
-def test_memory_kept_for_the_backward_pass():
+class Above(nn.Module):
+    """What stands on the tokens of a small Vision-LSTM (16 of 16 numbers)."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.vil = VisionLSTM(16, 1, patch_size=4, image_size=16, num_classes=0)
+        self.top = nn.MultiheadAttention(16, 2, batch_first=True) if kind == "attention" else nn.Identity()
+        self.top = nn.ConvTranspose2d(16, 16, 2, 2) if kind == "upsampling" else self.top
+        self.kind = kind
+
+    def forward(self, images):
+        tokens = self.vil.forward_features(images)
+        if self.kind == "product":
+            return tokens @ tokens.mT
+        if self.kind == "attention":
+            return self.top(tokens, tokens, tokens, need_weights=False)[0]
+        return self.top(tokens.mT.unflatten(2, (4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [("upsampling", 16**3 * 4), ("attention", 4 * 16**3 + 2 * 16**3), ("product", 16**3)],
+)
+def test_what_stands_beside_the_cells_is_counted(kind, wanted):
+    images = torch.zeros(1, 3, 16, 16)
+    for counting in ("paper", "torch"):
+        tokens, whole = (flops(Above(what).eval(), images, counting=counting) for what in ("nothing", kind))
+        assert whole - tokens == wanted
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [flops, operations, activation_memory, latency, lambda *x: latency(*x, backward=True)],
+    ids=["flops", "operations", "memory", "latency", "latency with backward"],
+)
+def test_what_is_measured_stays_as_it_is(measure):
+    model, x = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4)), torch.randn(10, 8)
+    model(x).square().sum().backward()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    gradients = [p.grad.clone() for p in model.parameters()]
+    measure(model, x)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), gradients, strict=True))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_memory_kept_for_the_backward_pass(device):
     model = nn.Sequential(nn.Linear(8, 16), nn.Sigmoid(), nn.Linear(16, 4))
-    x = torch.randn(10, 8)
+    model, x = model.to(device), torch.randn(10, 8, device=device)
     assert activation_memory(model, x) == 4 * (10 * 8 + 10 * 16)  # the input of each layer; sigmoid keeps its output
 
 

@@ -168,25 +168,22 @@ def test_torch_func_transforms_them_as_it_does_the_recurrence(form, d):
     arguments = [*random_inputs(6, d=d, dv=d, gate_scale=1.0), *state]
     options = {"chunk_size": 3} if form in CHUNKWISE else {}
 
-    def agree(transform):
-        def output(form, **options):
-            return lambda *x: form(*x[:5], MLSTMState(*x[5:]) if x[5:] else None, eps=0.0, **options)[0]
+    def output(form, **options):
+        return lambda *x: form(*x[:5], MLSTMState(*x[5:]) if x[5:] else None, eps=0.0, **options)[0]
 
-        torch.testing.assert_close(transform(output(form, **options)), transform(output(mlstm_recurrent)))
+    def slopes(f):
+        return torch.func.grad(lambda *x: f(*x).square().sum(), tuple(range(n)))
 
     for n in (5, 8):  # without a state and with one
-        given = arguments[:n]
-        for a, x in enumerate(given):
-            several, dims = [*given[:a], torch.stack([x, 0.5 * x]), *given[a + 1 :]], [None] * n
-            dims[a] = 0
-            agree(lambda f, several=several, dims=dims: torch.func.vmap(f, tuple(dims))(*several))
-        agree(lambda f, given=given: torch.func.jvp(f, tuple(given), tuple(x.cos() for x in given))[1])
-        samples = [torch.stack([x, 0.5 * x]) for x in given]
-        agree(
-            lambda f, samples=samples, n=n: torch.func.vmap(
-                torch.func.grad(lambda *x: f(*x).square().sum(), tuple(range(n)))
-            )(*samples)
-        )
+        given, two = arguments[:n], [torch.stack([x, 0.5 * x]) for x in arguments[:n]]
+        results = []
+        for f in (output(form, **options), output(mlstm_recurrent)):
+            results.append([torch.func.jvp(f, tuple(given), tuple(x.cos() for x in given))[1]])
+            results[-1] += torch.func.vmap(slopes(f))(*two)
+            for a in range(n):
+                dims = tuple(0 if a == b else None for b in range(n))
+                results[-1].append(torch.func.vmap(f, dims)(*given[:a], two[a], *given[a + 1 :]))
+        torch.testing.assert_close(*results)
 
 
 def test_the_fast_form_starts_as_few_operations_as_its_header_says():

@@ -8,8 +8,8 @@ A multiply-add is one FLOP in both, as in the tables of Vision-LSTM, ViT and YOL
 """
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from vil_lite.block import MLSTMCell
-from vil_lite.layers import LayerNorm, LinearBlockDiagonal
+from vil_lite.layers import CausalConv1d, LayerNorm, LinearBlockDiagonal
 
 
 def parameters(model: nn.Module) -> int:
@@ -30,49 +30,56 @@ def parameters(model: nn.Module) -> int:
 def flops(model: nn.Module, *inputs: Any, counting: str = "paper", half: bool = False) -> int:
     """Multiply-adds of model(*inputs), an int.
 
-    Both work for any model; of a model without mLSTM, a ViT of timm say, "paper" is what PyTorch executes and the norms,
+    Both work for any model; of whatever is not mLSTM, a ViT of timm say, "paper" is what PyTorch executes and the norms,
     attention in full.   half: see above, "paper" alone.
     Raises ValueError for another counting.  (The paper's own figures were made with fvcore: 5 per normalised number.)
     """
     if counting not in ("paper", "torch"):
         raise ValueError(f"counting must be 'paper' or 'torch', got {counting!r}")
-    ours = any(isinstance(m, (MLSTMCell, LinearBlockDiagonal)) for m in model.modules())
-    kinds = () if counting == "torch" else (nn.Module,) if ours else (LayerNorm, nn.LayerNorm)
-    counted: list[int] = []
-    hooks = [m.register_forward_hook(_count(counted, half)) for m in model.modules() if isinstance(m, kinds)]
-    counter = None if counting == "paper" and ours else FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False)
+    starts: list[int] = []  # of the modules under way: what had been executed before
+    instead: list[int] = []  # for each module with a formula: by how much that differs from what it executes
+
+    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        starts.append(counter.get_total_flops())
+
+    def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        executed = (counter.get_total_flops() - starts.pop()) // 2
+        instead.append(_formula(module, inputs, output, half) - executed)
+
+    hooks = []
+    for module in model.modules() if counting == "paper" else ():
+        if isinstance(module, (MLSTMCell, LinearBlockDiagonal, CausalConv1d, LayerNorm, nn.LayerNorm)):
+            hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
         # The counter does not know every fused attention; written out as matrix products it knows all.
-        with sdpa_kernel(SDPBackend.MATH), counter or nullcontext(), torch.no_grad():
+        torch.backends.mha.set_fastpath_enabled(False)
+        with _as_it_was(model), sdpa_kernel(SDPBackend.MATH), counter, torch.no_grad():
             model(*inputs)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
         for hook in hooks:
             hook.remove()
-    return sum(counted) + (counter.get_total_flops() // 2 if counter else 0)
+    return counter.get_total_flops() // 2 + sum(instead)
 
 
-def _count(counted: list[int], half: bool) -> Callable[..., None]:
-    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        if isinstance(module, MLSTMCell):
-            heads, B, S, d = inputs[0].shape
-            gates = B * S * 2 * heads * 3 * heads * d
-            products = 2 * B * heads * S * S * d // (2 if half else 1)
-            counted.append(gates + products + 5 * B * S * heads * d)
-        elif isinstance(module, LinearBlockDiagonal):
-            counted.append(output.numel() * module.block_size)
-        elif isinstance(module, nn.Linear):
-            counted.append(output.numel() * module.in_features)
-        elif isinstance(module, (nn.Conv1d, nn.Conv2d)):
-            counted.append(output.numel() * module.weight[0].numel())
-        elif isinstance(module, (LayerNorm, nn.LayerNorm)):
-            counted.append(5 * output.numel())
-
-    return hook
+def _formula(module: nn.Module, inputs: tuple[Any, ...], output: Any, half: bool) -> int:
+    if isinstance(module, MLSTMCell):
+        heads, B, S, d = inputs[0].shape
+        gates = B * S * 2 * heads * 3 * heads * d
+        products = 2 * B * heads * S * S * d // (2 if half else 1)
+        return gates + products + 5 * B * S * heads * d
+    if isinstance(module, LinearBlockDiagonal):
+        return int(output.numel() * module.block_size)
+    if isinstance(module, CausalConv1d):
+        return int(output.numel() * module.weight[0].numel())
+    return int(5 * output.numel())
 
 
 def operations(model: Callable[..., Any], *inputs: Any) -> int:
     """How many operations PyTorch starts for model(*inputs), one after the other; views, which touch no number, not counted."""
-    with _Started() as counter, torch.no_grad():
+    with _as_it_was(model), _Started() as counter, torch.no_grad():
         model(*inputs)
     return counter.started
 
@@ -90,17 +97,17 @@ class _Started(TorchDispatchMode):
 def latency(model: nn.Module, *inputs: Any, repeats: int = 5, backward: bool = False) -> float:
     """Seconds of model(*inputs), with the backward pass of its mean square if asked for: the best of `repeats`."""
     best = float("inf")
-    for turn in range(repeats + 1):  # the first is for warming up
-        _synchronise(inputs)
-        start = time.perf_counter()
-        with torch.set_grad_enabled(backward):
+    with _as_it_was(model), torch.set_grad_enabled(backward):
+        for turn in range(repeats + 1):  # the first is for warming up
+            _synchronise(inputs)
+            start = time.perf_counter()
             output = model(*inputs)
             if backward:
                 model.zero_grad()
                 output.square().mean().backward()
-        _synchronise(inputs)
-        if turn:
-            best = min(best, time.perf_counter() - start)
+            _synchronise(inputs)
+            if turn:
+                best = min(best, time.perf_counter() - start)
     return best
 
 
@@ -111,16 +118,31 @@ def _synchronise(inputs: Sequence[Any]) -> None:
 
 def activation_memory(model: nn.Module, *inputs: Any) -> int:
     """Bytes that model(*inputs) keeps for the backward pass, parameters not counted; each storage once."""
-    own = {p.untyped_storage().data_ptr() for p in [*model.parameters(), *model.buffers()]}
-    saved: dict[int, int] = {}
+    own = {p.untyped_storage()._cdata for p in [*model.parameters(), *model.buffers()]}
+    saved: dict[int, torch.UntypedStorage] = {}  # kept alive: a freed one could be counted under another's address
 
     def save(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            saved[storage.data_ptr()] = storage.nbytes()
+        if storage._cdata not in own:  # where it lies; its numbers lie nowhere on "meta"
+            saved[storage._cdata] = storage
         return tensor
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
-        output = model(*inputs)  # kept alive: a freed storage could be counted under another's address
-    del output
-    return sum(saved.values())
+    with _as_it_was(model), torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        model(*inputs)
+    return sum(storage.nbytes() for storage in saved.values())
+
+
+@contextmanager
+def _as_it_was(model: Any) -> Iterator[None]:
+    """Put back afterwards what a run changes in a model: gradients, and the statistics that BatchNorm keeps in training."""
+    parts = model if isinstance(model, nn.Module) else nn.Module()
+    gradients = [(p, p.grad) for p in parts.parameters()]
+    buffers = [(b, b.clone()) for b in parts.buffers()]
+    try:
+        yield
+    finally:
+        for p, gradient in gradients:
+            p.grad = gradient
+        with torch.no_grad():
+            for b, before in buffers:
+                b.copy_(before)

@@ -45,13 +45,17 @@ PATH_PARTS = r"(q_proj|k_proj|v_proj|conv1d|conv|mlstm_cell|learnable_skip)"
 #: What a checkpoint of training.fit holds, and a file of weights does not.
 TRAINING = {"model", "optimizer", "settings"}
 
+#: What torch.load says of a file that would call or make something else than tensors.  149 begins what Python's pickle wrote.
+FOREIGN = ("GLOBAL", "unrecognized function", "allowlisted", "operand 149")
+
 
 def official_state_dict(name: str, file: str | None = None, sha256: str | None = None) -> StateDict:
     """The published weights of a model, downloaded once into the folder of torch.hub: {key: tensor}, in the authors' names.
 
     name: a key of FILES.   file: one of its files, None for the first.   sha256: what the file must hash to, if known.
-    The environment variable VIL_LITE_CHECKPOINTS names another source than URL: a mirror in the classroom, say.
-    Raises ValueError for unknown names and for a file that is not a checkpoint; OSError without a network.
+    The environment variable VIL_LITE_CHECKPOINTS names another source than URL, an address or a folder: a mirror in the
+    classroom, say.
+    Raises ValueError for unknown names, a source that is neither, and a file that is not a checkpoint; OSError without a network.
     """
     if name not in FILES:
         raise ValueError(
@@ -68,7 +72,14 @@ def official_state_dict(name: str, file: str | None = None, sha256: str | None =
 
 def source_of(file: str) -> str:
     """The address of a published file: at URL, or where VIL_LITE_CHECKPOINTS says."""
-    return (os.environ.get("VIL_LITE_CHECKPOINTS") or URL).rstrip("/") + "/" + file
+    source = os.environ.get("VIL_LITE_CHECKPOINTS") or URL
+    if os.path.isdir(source):
+        source = Path(source).absolute().as_uri()
+    elif "://" not in source:
+        raise ValueError(
+            f"VIL_LITE_CHECKPOINTS must be an address (https://...) or a folder that exists, got {source!r}"
+        )
+    return source.rstrip("/") + "/" + file
 
 
 def read_state_dict(
@@ -82,12 +93,14 @@ def read_state_dict(
     path = Path(path)
     try:
         saved = _read_safetensors(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f"{path} was refused: to read it, Python would have to run code from it, and weights need none. "
-            f"Do not load it in any other way; {remedy}  ({_first_line(error)})"
-        ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (OSError, ModuleNotFoundError, MemoryError):
+        raise
+    except Exception as error:  # whatever is met in bytes that are none of a checkpoint's
+        if isinstance(error, pickle.UnpicklingError) and any(sign in str(error) for sign in FOREIGN):
+            raise ValueError(
+                f"{path} was refused: to read it, Python would have to run code from it, and weights need none. "
+                f"Do not load it in any other way; {remedy}  ({_first_line(error)})"
+            ) from None
         raise ValueError(f"{path} is damaged or no checkpoint; {remedy}  ({_first_line(error)})") from None
     if key is None and isinstance(saved, dict) and TRAINING <= set(saved):
         raise ValueError(f"{path} is a checkpoint of vil_lite's training, not a state dict: vil_lite.load takes it")
@@ -131,7 +144,10 @@ def _read_safetensors(path: Path) -> StateDict:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'end of file'}"
+    said = (
+        str(error).rpartition("WeightsUnpickler error:")[2].strip()
+    )  # what torch puts before is advice not to be taken
+    return f"{type(error).__name__}: {said.splitlines()[0] if said else 'end of file'}"
 
 
 def load_official_state_dict(model: Model, state_dict: Mapping[str, Tensor], reset_head: bool = False) -> Model:

@@ -1,10 +1,15 @@
 """Downloads against a real HTTP server on this machine: whole, broken off, resumed, changed, wrong, missing, foreign."""
 
+import errno
+import fcntl
 import hashlib
 import io
+import multiprocessing
 import pickle
 import random
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -20,13 +25,16 @@ FILE = FILES["vil_tiny"][0]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` {name: bytes}.  ranges: answer Range requests.  stop: break off after so many bytes, once."""
+    """Serves `files` {name: bytes}.  ranges: answer Range requests.  stop: break off after so many bytes, once.
+
+    slow: seconds between the two halves of a file.
+    """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.files, self.ranges, self.stop, self.asked = {}, True, None, []
+        self.files, self.ranges, self.stop, self.slow, self.asked = {}, True, None, 0, []
         self.url = f"http://127.0.0.1:{self.server_address[1]}/"
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -56,7 +64,10 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
         end, server.stop = server.stop, None
-        self.wfile.write(data[start:end])
+        half = (start + len(data)) // 2
+        self.wfile.write(data[start:end][: half - start])
+        time.sleep(server.slow)
+        self.wfile.write(data[start:end][half - start :])
 
     def log_message(self, *args):
         pass
@@ -130,6 +141,34 @@ def test_broken_off_half_way_then_resumed(server, big, tmp_path, capsys):
     assert (tmp_path / "big").read_bytes() == big
     assert [p.name for p in tmp_path.glob("big*")] == ["big"]
     assert "downloading" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_who_comes_while_another_downloads_waits_for_it(server, big, tmp_path, monkeypatch, locks):
+    """Processes of a launch and threads; where files cannot be locked, each downloads for itself."""
+
+    def refused(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", refused)
+    server.slow = 0.3
+
+    def ask(wait):
+        time.sleep(wait)
+        return download(server.url + "big", tmp_path / "big", hashlib.sha256(big).hexdigest()).read_bytes()
+
+    children = [multiprocessing.get_context("fork").Process(target=ask, args=(wait,)) for wait in (0, 0.1)]
+    for child in children:
+        child.start()
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(ask, (0, 0.05, 0.4))) == [big] * 3
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    assert (tmp_path / "big").read_bytes() == big
+    assert [p.name for p in tmp_path.glob("big*")] == ["big"]
+    assert (len(server.asked) == 1) == locks
 
 
 def test_a_server_without_ranges_sends_it_from_the_start(server, big, tmp_path):

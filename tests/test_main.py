@@ -17,7 +17,7 @@ from _disks import read_only
 from PIL import Image
 
 import vil_lite
-from vil_lite.__main__ import main, reason
+from vil_lite.__main__ import main, reason, start_model, training_options
 from vil_lite.checkpoints import read_state_dict
 from vil_lite.pictures import BadImage, Photographs
 from vil_lite.recipes import preprocess
@@ -317,6 +317,12 @@ def test_fine_tuning_starts_from_published_weights_and_may_move_the_head_alone(r
     more = ("--model", "vil2_tiny", "--pretrained", "--layer-decay", "0.65", "--freeze", "1", "--lr", "1e-3")
     main(command(run[0], tmp_path / "out", *more, epochs=1))
     saved = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)
+    # As a script for a cluster calls it, which always goes on: there is nothing to go on from, or there is.
+    for place, begins in (("new", True), ("out", False)):
+        options = training_options().parse_args(command(run[0], tmp_path / place, *more, "--resume"))
+        fresh = start_model(options, saved["about"]).state_dict()
+        name = "encoder.blocks.0.layer.proj_up.weight"
+        assert torch.equal(fresh[name], published[name]) == begins
     for name, value in saved["model"].items():
         if name == "pos_embed.embed":
             assert value.shape == (1, 2, 2, 192)  # resized

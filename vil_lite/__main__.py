@@ -101,8 +101,8 @@ def start_model(options, about):
     from vil_lite.trained import build_classifier
 
     torch.manual_seed(options.seed)
-    # What is resumed brings its weights along.
-    return build_classifier(about["model"], pretrained=options.pretrained and not options.resume, **about["options"])
+    resumed = options.resume and (options.out / "checkpoint.pt").exists()  # then it brings its weights along
+    return build_classifier(about["model"], pretrained=options.pretrained and not resumed, **about["options"])
 
 
 def training_options():

@@ -8,14 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from _disks import small_disk
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 import vil_lite
 from vil_lite import VisionLSTM
 from vil_lite.data import digits
+from vil_lite.run_log import write_log
 from vil_lite.training import best_precision, fit, plot, read_log
 
 PATHS = os.pathsep.join([str(Path(__file__).parent), str(Path(vil_lite.__file__).parents[1])])
@@ -86,8 +90,6 @@ class Noisy(Dataset):
         return len(self.pairs[1])
 
     def __getitem__(self, index):
-        import numpy as np
-
         self.count += 1
         if self.count == self.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -154,6 +156,24 @@ def test_each_epoch_has_its_own_order_and_noise():
     assert sorted(first) == sorted(second) == list(range(64))
     assert list(first) != list(second)
     assert not any(torch.equal(first[index], second[index]) for index in first)
+
+
+def test_chance_after_a_run_is_the_callers():
+    """Of models made in a loop, each trained with the same seed, no two start from the same weights."""
+    train, _ = some_digits(64)
+
+    def drawn(trained):
+        for seed in (torch.manual_seed, np.random.seed, random.seed):
+            seed(3)
+        for _ in range(3):
+            weight = torch.nn.Linear(1, 1).weight.item()
+            yield weight, torch.rand(()).item(), np.random.rand(), random.random()
+            if trained:
+                fit(model, Noisy(train), epochs=1, progress=False)
+
+    model = Steep()
+    assert list(drawn(True)) == list(drawn(False))
+    assert len(set(drawn(True))) == 3
 
 
 def split_run(folder):
@@ -345,6 +365,61 @@ def test_fine_tuning_in_layers():
 LAYERS = ("encoder.blocks.1.layer.proj_up.weight", "encoder.blocks.0.layer.proj_up.weight", "patch_embed.proj.weight")
 
 
+def test_numbers_of_numpy_and_torch_are_read_again(tmp_path):
+    train, _ = some_digits(64)
+    settings = {"lr": np.logspace(-3, -2, 2)[0], "seed": np.int64(1), "epochs": np.int64(1), "save_every": np.int64(2)}
+    settings |= {"weight_decay": torch.tensor(0.05), "batch_size": 16, "folder": tmp_path, "progress": False}
+    done = fit(Steep(), train, **settings)
+    assert fit(Steep(), train, **settings, resume=True).log == done.log
+    for other in (tmp_path, np.float64(1), np.zeros(2), {"mean": np.zeros(1)}, float("nan")):
+        with pytest.raises(ValueError, match=r"about\['data'\] must be of plain values \(numbers, .*\), got a?"):
+            fit(Steep(), train, epochs=1, folder=tmp_path / "other", about={"data": other}, progress=False)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("tested_first", [False, True])
+def test_a_run_may_go_on_with_test_data_or_without(tmp_path, tested_first):
+    train, test = some_digits(64)
+    same = {"epochs": 2, "batch_size": 16, "folder": tmp_path, "progress": False}
+    with pytest.raises(Stop):
+        fit(Steep(), Stopping(train, after=1 + 64 + 2 * 16 + 5), test if tested_first else None, **same)
+    done = fit(Steep(), train, None if tested_first else test, resume=True, **same)
+    assert ["test_loss" in row for row in done.log] == [tested_first, not tested_first]
+    assert read_log(tmp_path / "log.csv") == done.log
+    loss, accuracy = plot(tmp_path / "log.csv").axes
+    assert [line.get_label() for line in loss.lines] == ["train", "test"]
+    assert np.isfinite(accuracy.lines[0].get_ydata()).tolist() == [tested_first, not tested_first]
+
+
+def test_the_log_of_a_run_that_ended_in_its_first_epoch(tmp_path):
+    write_log(tmp_path / "log.csv", [])
+    assert read_log(tmp_path / "log.csv") == []
+    assert not plot(tmp_path / "log.csv").axes[0].lines
+
+
+def test_an_accelerator_of_the_callers_that_would_change_the_run_is_refused(monkeypatch):
+    train, _ = some_digits(64)
+    refused = pytest.raises(
+        ValueError, match=r"accelerate is set to mixed_precision='(no|bf16)', gradient.*; call fit in a"
+    )
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    with refused:
+        fit(Steep(), train, epochs=1, progress=False)
+    monkeypatch.delenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS")
+    for given in ({"mixed_precision": "bf16"}, {"gradient_accumulation_steps": 2}):
+        for state in (AcceleratorState, GradientState):
+            state._reset_state()
+        theirs = Accelerator(**given)
+        try:
+            with refused:
+                fit(Steep(), train, epochs=1, progress=False)
+            assert theirs.gradient_accumulation_steps == given.get("gradient_accumulation_steps", 1)
+        finally:
+            for state in (AcceleratorState, GradientState):
+                state._reset_state()
+    fit(Steep(), train, epochs=1, progress=False)
+
+
 def test_nan_names_the_step_and_leaves_the_weights_good():
     images, labels = (part.clone() for part in some_digits(64)[0])
     fit(before := small_model(), (images, labels), epochs=1, batch_size=64, seed=3, progress=False)
@@ -395,6 +470,18 @@ def test_labels_that_cannot_be_read_ahead_are_checked_when_they_come():
         fit(small_model(), Noisy((images, labels)), epochs=1, batch_size=16, progress=False)
 
 
+def test_labels_that_a_dataset_gives_otherwise_than_it_keeps_them(tmp_path):
+    class Remapped(WithTargets):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return image, label // 7
+
+    images, labels = some_digits(64)[0]
+    fit(Steep(), Remapped(images, 7 * labels), epochs=1, progress=False)
+    with pytest.raises(ValueError, match=r"train\[0\] has label 10, but the model's 10 classes"):
+        fit(Steep(), Remapped(images, torch.full_like(labels, 70)), epochs=1, progress=False)
+
+
 BAD = {
     "epochs": (0, 2.5),
     "batch_size": (0, 65),
@@ -434,6 +521,13 @@ def test_bad_data_is_named():
     for message, train in cases.items():
         with pytest.raises(ValueError, match=message):
             fit(small_model(), train, epochs=1, progress=False)
+    for model in (small_model(), Steep()):
+        with pytest.raises(
+            ValueError, match=r"test: images are torch.float64 and the weights torch.float32; use images.to"
+        ):
+            fit(model, (images, labels), (images.double(), labels), epochs=1, progress=False)
+        assert model.training
+    fit(Steep(), (images.bfloat16(), labels), epochs=1, precision="bf16", progress=False)  # autocast takes both types
     with pytest.raises(ValueError, match="model must return logits"):
         fit(torch.nn.Conv2d(1, 10, 2), (images, labels), epochs=1, progress=False)
 

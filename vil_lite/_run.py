@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from accelerate.utils import DataLoaderConfiguration
+from accelerate.state import AcceleratorState, GradientState, is_initialized
+from accelerate.utils import DataLoaderConfiguration, parse_choice_from_env
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from vil_lite._files import whole
-from vil_lite.loading import Examples, Order, check_data, ignore_interrupts, seed_step
+from vil_lite.loading import Examples, Order, autocast, check_data, ignore_interrupts, seed_step
 from vil_lite.recipes import average, decay_groups, is_head, learning_rate, mixer
 from vil_lite.run_log import write_log
 from vil_lite.trained import read_checkpoint
@@ -26,6 +27,7 @@ class Run:
         self.settings, self.raw, self.about, self.saves = settings, model, dict(about or {}), folder is not None
         self.checkpoint = Path(folder or ".") / "checkpoint.pt"
         self.step, self.log, self.loss_sum = 0, [], 0.0
+        check_accelerate()
         # Every process takes its slice of each batch.  Autocast is ours: accelerate's would be one choice per Python process.
         split = DataLoaderConfiguration(split_batches=True)
         self.accelerator = Accelerator(mixed_precision="no", dataloader_config=split)
@@ -37,7 +39,7 @@ class Run:
                 f"batch_size = {batch_size} is more than the {len(train)} images of train; make it smaller"
             )
 
-        seed, num_classes = settings["seed"], check_data(model, train, test)
+        seed, num_classes = settings["seed"], check_data(model, train, test, settings["precision"])
         self.mix = mixer(settings["mixup"], settings["cutmix"], num_classes)
         common = {"batch_size": batch_size, "num_workers": workers, "persistent_workers": workers > 0}
         common["worker_init_fn"] = ignore_interrupts  # Ctrl-C reaches all processes of a terminal
@@ -63,8 +65,7 @@ class Run:
         self.steps = self.epoch_steps * settings["epochs"]
 
     def autocast(self):
-        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings["precision"])
-        return torch.autocast(self.accelerator.device.type, dtype, enabled=dtype is not None)
+        return autocast(self.accelerator.device, self.settings["precision"])
 
     def rate(self, step):
         s = self.settings
@@ -188,3 +189,15 @@ class Run:
         if self.ema:
             self.ema.load_state_dict(state["ema"])
         self.step, self.log, self.loss_sum = state["step"], state["log"], state["loss_sum"]
+
+
+def check_accelerate():
+    """ValueError where this process has accelerate set up in a way that would change what fit does."""
+    precision = AcceleratorState().mixed_precision if is_initialized() else "no"
+    parts = max(GradientState().num_steps, int(parse_choice_from_env("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "1")))
+    if precision != "no" or parts != 1:
+        raise ValueError(
+            f"accelerate is set to mixed_precision={precision!r}, gradient_accumulation_steps={parts} for all of this process "
+            "(an Accelerator made before, or the environment); call fit in a process of its own, or with 'no' and 1 there, "
+            "and pass precision and accumulate to fit"
+        )

@@ -4,9 +4,11 @@ What is random about an example (crop, flip, colours) is drawn from a seed made 
 with any number of processes and workers, and in a run that was interrupted and resumed.
 """
 
+import io
 import operator
 import random
 import signal
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -66,6 +68,28 @@ def seed_step(*parts):
     torch.manual_seed(seed_example(*parts))
 
 
+@contextmanager
+def kept_chance():
+    """Within the block those generators may be seeded; then they are as they were before it."""
+    generators = [(torch.get_rng_state, torch.set_rng_state), (np.random.get_state, np.random.set_state)]
+    generators += [(random.getstate, random.setstate)]
+    for device in (torch.cuda, torch.xpu):
+        generators += [(device.get_rng_state_all, device.set_rng_state_all)] if device.is_available() else []
+    generators += [(torch.mps.get_rng_state, torch.mps.set_rng_state)] if torch.backends.mps.is_available() else []
+    states = [get() for get, _ in generators]
+    try:
+        yield
+    finally:
+        for (_, put), state in zip(generators, states):
+            put(state)
+
+
+def autocast(device, precision):
+    """The context in which a model computes with this precision."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, dtype, enabled=dtype is not None)
+
+
 def as_dataset(data, name):
     """A map-style Dataset from a Dataset or from a pair of tensors (images (N, ...), labels (N,)); else ValueError."""
     if isinstance(data, (tuple, list)):
@@ -83,7 +107,7 @@ def as_dataset(data, name):
     return data
 
 
-def check_data(model, train, test):
+def check_data(model, train, test, precision):
     """Run one image through the model, compare all labels that can be read without an image; returns num_classes."""
     for name, data in (("train", train), ("test", test)):
         if data is None:
@@ -97,23 +121,32 @@ def check_data(model, train, test):
                 f"{name}: images must be float tensors, got {summary(image)}; give the dataset a transform "
                 "(vil_lite.recipes.augment or preprocess), or divide a uint8 tensor by 255"
             )
-        num_classes = count_classes(model, image)
-        labels = labels_of(data)
-        if labels is not None:
-            wrong = [] if labels.is_floating_point() else ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
+        num_classes = count_classes(model, image, name, precision)
+        labels, first = labels_of(data), 0
+        if labels is not None and not labels.is_floating_point():
+            wrong = ((labels < 0) | (labels >= num_classes)).nonzero().flatten()
             first = int(wrong[0]) if len(wrong) else 0
-            check_label(labels[first], num_classes, f"{name}[{first}]")
+        # As the dataset gives it: it may count its classes otherwise than what it keeps.
+        check_label((data[first] if first else example)[1], num_classes, f"{name}[{first}]")
     return num_classes
 
 
 @torch.no_grad()
-def count_classes(model, image):
+def count_classes(model, image, name, precision):
     """The number of logits that the model gives for one image; ValueError when it gives something else."""
-    training = model.training
+    training, parameter = model.training, next(model.parameters())
     model.eval()
-    parameter = next(model.parameters())
-    logits = model(image[None].to(parameter))
-    model.train(training)
+    try:
+        # As in training, where images keep their type.
+        with autocast(parameter.device, precision if image.dtype != parameter.dtype else "no"):
+            logits = model(image[None].to(parameter.device))
+    except (RuntimeError, TypeError) as error:
+        if image.dtype == parameter.dtype:
+            raise
+        remedy = f"images are {image.dtype} and the weights {parameter.dtype}; use images.to({parameter.dtype})"
+        raise ValueError(f"{name}: {remedy}") from error
+    finally:
+        model.train(training)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2:
         raise ValueError(f"model must return logits (B, num_classes), got {summary(logits)}")
     return logits.shape[1]
@@ -158,6 +191,24 @@ def summary(value):
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     return f"{type(value).__module__}.{type(value).__qualname__}"
+
+
+def plain(value):
+    """A number of NumPy's or torch's as Python's: a checkpoint, which is read without running code, gives back no other."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else value
+
+
+def check_plain(values):
+    """Raise ValueError that names the first value which a checkpoint would not give back as it is."""
+    for name, value in values.items():
+        try:
+            torch.save(value, buffer := io.BytesIO())
+            buffer.seek(0)
+            fine = bool(torch.load(buffer, weights_only=True) == value)
+        except Exception:  # whatever the value raises when it is written, read or compared
+            fine = False
+        if not fine:
+            raise ValueError(f"{name} must be of plain values (numbers, strings, lists, dicts), got {summary(value)}")
 
 
 def check_settings(s, save_every, folder, resume):

@@ -1,6 +1,7 @@
 """Chapter 11: the log of a training run: log.csv, read again and drawn."""
 
 import csv
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ from vil_lite._files import whole
 
 
 def write_log(path: str | Path, rows: list[dict[str, float]]) -> None:
-    """Write rows (dicts with the same keys) as CSV."""
+    """Write rows as CSV; a cell stays empty where a row lacks the key (the test of a run that had none at first)."""
     with whole(path, newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=rows[0] if rows else ["epoch"])
+        writer = csv.DictWriter(file, fieldnames=_names(rows) or ["epoch"])
         writer.writeheader()
         writer.writerows(rows)
 
@@ -19,7 +20,8 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
     """The rows of a log.csv, as fit returns them."""
     with open(path, newline="") as file:
         return [
-            {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()} for row in csv.DictReader(file)
+            {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items() if v}
+            for row in csv.DictReader(file)
         ]
 
 
@@ -31,10 +33,14 @@ def plot(log: list[dict[str, float]] | str | Path) -> Any:
     epochs = [row["epoch"] + 1 for row in rows]
     figure = Figure(figsize=(8, 3), layout="constrained")
     for axes, kind in zip(figure.subplots(1, 2), ("loss", "accuracy")):
-        for name in rows[0]:
+        for name in _names(rows):
             if name.endswith(kind):
-                axes.plot(epochs, [row[name] for row in rows], label=name.split("_")[0])
+                axes.plot(epochs, [row.get(name, math.nan) for row in rows], label=name.split("_")[0])
         axes.set(xlabel="epoch", ylabel=kind)
         if axes.lines:
             axes.legend()
     return figure
+
+
+def _names(rows: list[dict[str, float]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))

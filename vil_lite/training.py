@@ -22,7 +22,7 @@ from torch import nn
 
 from vil_lite._files import claim
 from vil_lite.complexity import parameters
-from vil_lite.loading import as_dataset, check_settings
+from vil_lite.loading import as_dataset, check_plain, check_settings, kept_chance, plain
 from vil_lite.run_log import plot, read_log  # noqa: F401  (to be found here)
 
 try:
@@ -86,7 +86,8 @@ def fit(
     precision: "no" (float32), "bf16", "fp16" (float16 with loss scaling: a step whose gradients overflow is left out), or
         "auto": bf16 on GPUs that compute in it (from Ampere), fp16 on older ones such as a T4, "no" elsewhere.
     accumulate: work through each batch in so many parts, for less memory; the gradient stays that of the whole batch.
-    workers: processes that load data.     seed: the run's chance; not the initial weights, which the model brings along.
+    workers: processes that load data.     seed: the run's chance; not the initial weights, which the model brings along,
+        nor what the caller draws later: the generators of torch, NumPy and Python are left as they were.
     folder: where log.csv and checkpoint.pt go, after each epoch and every save_every steps; None keeps nothing.
         It is held while the run lasts: a second process is refused.  Ctrl-C saves, after the step in progress.
     resume: go on from folder/checkpoint.pt, if there is one.
@@ -110,11 +111,14 @@ def fit(
     settings |= {"weight_decay": weight_decay, "clip": clip, "mixup": mixup, "cutmix": cutmix, "ema": ema}
     settings |= {"layer_decay": layer_decay, "freeze": freeze}
     settings |= {"precision": precision, "accumulate": accumulate, "seed": seed}
+    settings, save_every = {name: plain(value) for name, value in settings.items()}, plain(save_every)
     check_settings(settings, save_every, folder, resume)
+    check_plain({**settings, **{f"about[{name!r}]": value for name, value in (about or {}).items()}})
     train, test = as_dataset(train, "train"), None if test is None else as_dataset(test, "test")
     settings["examples"] = len(train)
 
     with ExitStack() as stack:
+        stack.enter_context(kept_chance())
         if folder is not None and is_main_process():
             stack.enter_context(claim(folder, room_for(model, ema, folder)))
         run = Run(model, train, test, settings, about, workers, folder)

@@ -86,6 +86,13 @@ def test_what_is_trained_is_used(run, tmp_path, capsys):
         ["export", checkpoint, str(tmp_path)],
     ):
         assert f"{tmp_path} is a folder; name a file in it" in fails(into_a_folder, capsys)
+    bad.unlink()
+    bad.symlink_to("nowhere")
+    twice = [files[0], bad, files[1], files[0]]
+    said = fails(["predict", checkpoint, *map(str, twice), "--csv", str(tmp_path / "twice.csv")], capsys)
+    assert "skipped: " in said and "1 of 4 images" in said
+    with open(tmp_path / "twice.csv", newline="") as file:
+        assert [row["file"] for row in csv.DictReader(file)] == [str(files[0]), str(files[1]), str(files[0])]
     main(["predict", checkpoint, str(files[0]), "--top", "1"])
     shown = capsys.readouterr().out
     assert shown.startswith(f"{files[0]}  {rows[0]['class_1']} ") and "," not in shown

@@ -47,6 +47,9 @@ def test_what_cannot_be_read_is_named(tmp_path):
             read(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"missing\.jpg"):
         read(tmp_path / "missing.jpg")
+    (tmp_path / "link.jpg").symlink_to("missing.jpg")
+    with pytest.raises(BadImage, match=r"link\.jpg: cannot be read \(it is a link to a file that is not there\)"):
+        read(tmp_path / "link.jpg")
 
 
 def test_also_beside_ultralytics_which_opens_images_in_its_own_way(tmp_path):
@@ -125,6 +128,16 @@ def test_bad_files_are_found_before_training_or_stepped_over(folder, capsys):
     assert not capsys.readouterr().err  # each is reported once
 
 
+def test_a_link_to_nothing_and_a_file_that_is_gone_are_stepped_over(folder, capsys):
+    (folder / "dog" / "1.png").unlink()
+    (folder / "dog" / "1.png").symlink_to("nowhere")
+    data = Photographs(folder, as_tensor, skip_bad=True)
+    (folder / "cat" / "1.png").unlink()
+    assert [index for index, _ in data.bad(most=1)] == [] and [index for index, _ in data.bad()] == [1, 4]
+    assert torch.equal(data[1][0], data[2][0]) and torch.equal(data[4][0], data[5][0])
+    assert capsys.readouterr().err.count("skipped: ") == 2
+
+
 def test_a_sample_of_many_is_tried_and_every_empty_file(folder):
     (folder / "dog" / "1.png").write_bytes(b"")
     (folder / "cat" / "1.png").write_bytes(b"spoiled")
@@ -140,6 +153,10 @@ def test_files_to_predict(folder):
         "2.png",
         "2.png",
     ]
+    (folder / "cat" / "folder.png").mkdir()
+    (folder / "cat" / "link.png").symlink_to("nowhere")
+    assert [p.name for p in images_in([folder / "cat"])] == ["0.png", "1.png", "2.png", "link.png"]
+    assert images_in([folder / "cat" / "link.png"])  # named: for `read` to refuse, as of a folder
     with pytest.raises(FileNotFoundError, match="bird does not exist"):
         images_in([folder / "bird"])
     with pytest.raises(FileNotFoundError, match=r"no images .*in .*\.cache"):

@@ -166,14 +166,15 @@ def predict(arguments):
     classifier.model.to("cuda" if torch.cuda.is_available() else "cpu")
     rows, bad, width = [], 0, max(len(str(file)) for file in files)
     for start in range(0, len(files), options.batch_size):
-        good = {}
+        good = []
         for file in files[start : start + options.batch_size]:
             try:
-                good[file] = read(file)
-            except BadImage as error:
+                good.append((file, read(file)))
+            except (BadImage, FileNotFoundError) as error:  # or it is gone by now
                 bad += 1
                 print(f"skipped: {error}", file=sys.stderr)
-        for file, found in zip(good, classifier.predict(list(good.values()), options.top) if good else ()):
+        answers = classifier.predict([image for _, image in good], options.top)
+        for (file, _), found in zip(good, answers):
             print(f"{str(file):{width}}  " + ", ".join(f"{name} {share:.1%}" for name, share in found), flush=True)
             rows.append([str(file), *(value for name, share in found for value in (name, f"{share:.6f}"))])
     if options.csv:

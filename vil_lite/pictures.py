@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ class BadImage(ValueError):
 def read(path: str | Path) -> Image.Image:
     """An image file as 8-bit RGB: the right way up (EXIF), 16 bits scaled to 8.
 
-    Raises BadImage that names the file when it is damaged, cut off, empty, no image, or when its numbers have no known
-    range (32-bit TIFF).
+    Raises BadImage that names the file when it is damaged, cut off, empty, no image, a link to nothing, or when its numbers
+    have no known range (32-bit TIFF); FileNotFoundError when it is not there.
     """
     try:
         with open(path, "rb") as file, Image.open(file) as image:
@@ -36,14 +37,31 @@ def read(path: str | Path) -> Image.Image:
             if image.mode.startswith("I"):  # Pillow would cut off at 255
                 image = Image.fromarray((np.asarray(image).astype(np.uint32) * 255 // 65535).astype(np.uint8))
             return image.convert("RGB")
-    except FileNotFoundError:
-        raise
     except Exception as error:  # decoders raise whatever they meet: OSError, SyntaxError, ValueError, struct.error, ...
-        reason = "the file is empty" if os.path.getsize(path) == 0 else _reason(error)
-        raise BadImage(f"{path}: cannot be read ({reason})") from None
+        if isinstance(error, FileNotFoundError) and not os.path.islink(path):
+            raise
+        raise BadImage(f"{path}: cannot be read ({_reason(error, path)})") from None
 
 
-def _reason(error: Exception) -> str:
+def _listed(path: str | Path) -> Image.Image:
+    """`read` for a file that was there when its folder was searched."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        raise BadImage(f"{path}: cannot be read (it is gone)") from None
+
+
+def _empty(path: str | Path) -> bool:
+    with suppress(OSError):  # a link to nothing, a file that is gone: for `read` to tell
+        return os.path.getsize(path) == 0
+    return False
+
+
+def _reason(error: Exception, path: str | Path) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it is a link to a file that is not there"
+    if _empty(path):
+        return "the file is empty"
     unknown = isinstance(
         error, (Image.UnidentifiedImageError, ModuleNotFoundError)
     )  # ultralytics asks for pi_heif then
@@ -66,7 +84,7 @@ class Photographs(ImageFolder):
     samples: list[tuple[str, int]]
 
     def __init__(self, root: str | Path, transform: Callable[..., Any], skip_bad: bool = False) -> None:
-        super().__init__(root, transform, loader=read, is_valid_file=is_image)
+        super().__init__(root, transform, loader=_listed, is_valid_file=is_image)
         self.skip_bad = skip_bad
         self._told: set[str] = set()
 
@@ -97,11 +115,11 @@ class Photographs(ImageFolder):
         """[(index, BadImage)] of the files that cannot be read; `most`: try so many, evenly chosen, and all empty ones."""
         every = range(len(self))
         chosen = set(every if most is None else every[:: max(1, -(-len(self) // most))])
-        chosen |= {index for index in every if os.path.getsize(self.samples[index][0]) == 0}
+        chosen |= {index for index in every if _empty(self.samples[index][0])}
 
         def failure(index: int) -> tuple[int, BadImage] | None:
             try:
-                read(self.samples[index][0])
+                _listed(self.samples[index][0])
             except BadImage as error:
                 return index, error
             return None
@@ -137,9 +155,9 @@ def images_in(places: Iterable[str | Path]) -> list[Path]:
     """The files among `places`, and the images in the folders among them, in order; FileNotFoundError if there are none."""
     files = []
     for place in map(Path, places):
-        if not place.exists():
+        if not os.path.lexists(place):
             raise FileNotFoundError(f"{place} does not exist")
-        files += sorted(f for f in place.rglob("*") if is_image(f)) if place.is_dir() else [place]
+        files += sorted(f for f in place.rglob("*") if is_image(f) and not f.is_dir()) if place.is_dir() else [place]
     if not files:
         raise FileNotFoundError(f"no images ({', '.join(IMG_EXTENSIONS)}) in {', '.join(map(str, places))}")
     return files

@@ -17,6 +17,7 @@ from vil_lite.recipes import (
     average,
     decay_groups,
     deit3_tiny,
+    is_head,
     learning_rate,
     mixer,
     preprocess,
@@ -60,6 +61,13 @@ def test_layers_learn_slower_the_deeper_they_lie(name):
         for those in (groups, theirs)
     )
     assert found == wanted and len(found) == len(list(model.parameters()))
+    for wrapped in (nn.DataParallel(model), torch.compile(model), nn.DataParallel(torch.compile(model))):
+        again = decay_groups(wrapped, 0.05, layer_decay=0.65)
+        assert [[id(p) for p in g["params"]] for g in again] == [[id(p) for p in g["params"]] for g in groups]
+        heads = {"head", "pooled_norm", "fc_norm"}
+        assert {n for n, _ in wrapped.named_parameters() if is_head(n)} == {
+            n for n, _ in wrapped.named_parameters() if heads & set(n.split("."))
+        }
     with pytest.raises(ValueError, match="layer_decay must be above 0"):
         decay_groups(model, 0.05, layer_decay=0)
     with pytest.raises(ValueError, match="list of blocks called `blocks`"):

@@ -84,7 +84,7 @@ def decay_groups(model: nn.Module, weight_decay: float, layer_decay: float | Non
     groups: dict[tuple[int, bool], list[nn.Parameter]] = {(0, False): [], (0, True): []}
     for name, parameter in model.named_parameters():
         layer = _layer(name)
-        if layer is None and name.split(".")[0] in {"token_norm", "norm"}:
+        if layer is None and _bare(name).split(".")[0] in {"token_norm", "norm"}:
             layer = top - 1
         above = 0 if layer is None or layer_decay is None else top - layer
         free = parameter.ndim < 2 or bool({"pos_embed", "cls_token"} & set(name.split(".")))
@@ -103,9 +103,14 @@ def _layer(name: str) -> int | None:
     return 0 if {"patch_embed", "pos_embed", "cls_token"} & set(name.split(".")) else None
 
 
+def _bare(name: str) -> str:
+    """Without what a wrapper puts before it: torch.compile, data parallelism, an average of weights."""
+    return re.sub(r"^((module|_orig_mod)\.)+", "", name)
+
+
 def is_head(name: str) -> bool:
     """True for the name of a parameter of the classifier's head, or of the norm of the pooled vector before it."""
-    return name.split(".")[0] in {"head", "pooled_norm", "fc_norm", "fc", "classifier"}
+    return _bare(name).split(".")[0] in {"head", "pooled_norm", "fc_norm", "fc", "classifier"}
 
 
 def learning_rate(step: int, steps: int, warmup_steps: int, lr: float, min_lr: float) -> float:

@@ -53,11 +53,18 @@ def test_without_files_and_network_both_ways_are_named(monkeypatch, tmp_path):
         fashion.load()
 
 
-@pytest.mark.parametrize("fault", ["cut", "empty", "another shape", "a label too many", "gone"])
+@pytest.mark.parametrize(
+    "fault", ["cut", "bits", "empty", "another shape", "a label too many", "too few labels", "gone"]
+)
 def test_a_damaged_file_is_named(folder, fault):
-    path = folder / f"train-{'labels-idx1' if fault == 'a label too many' else 'images-idx3'}-ubyte.gz"
+    path = folder / f"train-{'labels-idx1' if 'label' in fault else 'images-idx3'}-ubyte.gz"
     if fault == "cut":
         path.write_bytes(path.read_bytes()[:-200])
+    elif fault == "bits":
+        content = path.read_bytes()
+        path.write_bytes(content[:10] + b"\xff" * 30 + content[40:])
+    elif fault == "too few labels":
+        path.write_bytes(gzip.compress(idx(np.zeros(11))))
     elif fault == "empty":
         path.write_bytes(b"")
     elif fault == "another shape":

@@ -5,6 +5,7 @@ the network, once.  Source: Xiao, Rasul and Vollgraf 2017, arXiv 1708.07747 (MIT
 """
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,7 +49,12 @@ def load(folder: str | Path | None = None) -> FashionSplit:
     Raises OSError that names the ways to get the files when there are none, ValueError for a file that is not what it should be.
     """
     folder = Path(folder) if folder is not None else DEBIAN if DEBIAN.is_dir() else _downloaded()
-    return FashionSplit(*(Examples(_images(folder, part), _labels(folder, part)) for part in ("train", "t10k")))
+    split = FashionSplit(*(Examples(_images(folder, part), _labels(folder, part)) for part in ("train", "t10k")))
+    if wrong := [
+        f"{len(part.images)} images, {len(part.labels)} labels" for part in split if len(set(map(len, part))) > 1
+    ]:
+        raise ValueError(f"{folder}: {wrong[0]}, one for each is wanted; {REMEDY}")
+    return split
 
 
 def _downloaded():
@@ -97,5 +103,5 @@ def _read(folder, name, dimensions):
         ):
             raise ValueError(f"{len(data)} bytes of data")
         return data.reshape(shape)
-    except (EOFError, OSError, ValueError) as error:
+    except (EOFError, OSError, ValueError, zlib.error) as error:
         raise ValueError(f"{path} is damaged or no file of this kind ({error}): {REMEDY}") from error

@@ -88,12 +88,32 @@ def test_a_process_killed_while_it_writes_leaves_what_was_there(tmp_path):
         assert not left.exists()
 
 
-def test_errors_about_other_files_stay_what_they_are(tmp_path):
-    other = PermissionError(13, "Permission denied", "/elsewhere/photo.jpg")
-    with pytest.raises(PermissionError, match="elsewhere/photo.jpg"), whole(tmp_path / "a"):
+@pytest.mark.parametrize("place", ["/elsewhere", "beside"])
+def test_errors_about_other_files_stay_what_they_are(tmp_path, place):
+    other = PermissionError(
+        13, "Permission denied", str((tmp_path if place == "beside" else Path(place)) / "photo.jpg")
+    )
+    with pytest.raises(PermissionError, match="Permission denied: '.*/photo.jpg"), whole(tmp_path / "a"):
         raise other
-    with pytest.raises(PermissionError, match="elsewhere/photo.jpg"), claim(tmp_path):
+    with pytest.raises(PermissionError, match="Permission denied: '.*/photo.jpg"), claim(tmp_path):
         raise other
+
+
+def test_an_interrupt_while_the_disk_is_full_stays_one(tmp_path):
+    with pytest.raises(KeyboardInterrupt), whole(tmp_path / "a"):
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError:
+            raise KeyboardInterrupt from None
+
+
+def test_a_link_stays_and_the_file_that_it_leads_to_is_written(tmp_path):
+    (tmp_path / "disk").mkdir()
+    write(tmp_path / "disk" / "real", "before")
+    (tmp_path / "link").symlink_to("disk/real")
+    write(tmp_path / "link", "after")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "disk" / "real").read_text() == "after"
+    assert os.listdir(tmp_path / "disk") == ["real"]
 
 
 def test_one_holder_at_a_time(tmp_path):
@@ -123,6 +143,26 @@ def test_one_holder_at_a_time(tmp_path):
     finally:
         os.killpg(holder.pid, signal.SIGKILL)
         holder.stdout.close()
+
+
+def test_a_forked_process_does_not_hold_what_its_parent_holds(tmp_path):
+    code = """
+import os, sys
+from _files import claim
+with claim(sys.argv[1]):
+    for _ in range(2):
+        if os.fork() == 0:
+            try:
+                with claim(sys.argv[1]):
+                    print("held twice", flush=True)
+            except BlockingIOError as error:
+                print(f"process {os.getppid()};" in str(error), flush=True)
+            sys.exit()
+        os.wait()
+with claim(sys.argv[1]):
+    print("held again")
+"""
+    assert in_fresh_process(code, tmp_path).communicate()[0].split("\n") == ["True", "True", "held again", ""]
 
 
 def test_room_is_asked_for_before_it_is_needed(tmp_path):

@@ -22,18 +22,19 @@ UNFINISHED = ".unfinished"  # how the name of a file ends while it is written
 HOLDER = ".held-by"  # in a claimed folder: locked while it is held, says by which process
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FORBIDDEN = {errno.EROFS, errno.EACCES, errno.EPERM}
-_held = {}  # folder -> (thread, token) of this process: a lock does not stop the process that has it
+_held = {}  # folder -> ((process, thread), token) of this process: a lock does not stop the process that has it
 
 
 @contextmanager
 def whole(path, mode="w", sync=False, **options):
     """Open a file for writing ("w" or "wb"; options as for `open`; text is UTF-8) that gets its name when the block ends.
 
-    If the block raises or the process dies, what stood at `path` stands there still.  Missing folders are made.
+    If the block raises or the process dies, what stood at `path` stands there still.  Missing folders are made; of a link
+    the file that it leads to is written.
     sync: wait until the disk has it; for what must outlive a power cut.
     Raises OSError that names path and remedy where the disk is full or may not be written.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path) if os.path.islink(path) else path)
     part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ def whole(path, mode="w", sync=False, **options):
     except BaseException as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        if told := _explained(error, path):
+        if told := _explained(error, path, part):
             raise told from error
         raise
 
@@ -73,7 +74,9 @@ def claim(folder, needs=0):
         raise NotADirectoryError(errno.ENOTDIR, "is a file; choose a folder", str(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        key, me = folder.resolve(), (threading.get_ident(), object())
+        key, me = folder.resolve(), ((os.getpid(), threading.get_ident()), object())
+        if _held.get(key, me)[0][0] != os.getpid():
+            _held.pop(key, None)  # the parent of this process, when it forked: the lock tells whether it still does
         holder = _held.setdefault(key, me)
         if holder[0] != me[0]:
             raise _in_use(folder, "this process itself")
@@ -89,7 +92,7 @@ def claim(folder, needs=0):
         file = _lock(folder)
     except BaseException as error:
         del _held[key]
-        if told := _explained(error, folder):
+        if told := _explained(error, folder, folder / HOLDER):
             raise told from error
         raise
     try:
@@ -99,7 +102,7 @@ def claim(folder, needs=0):
         yield folder
     finally:
         file.close()
-        del _held[key]
+        _held.pop(key, None)  # it may be gone in a forked child
 
 
 def _lock(folder):
@@ -130,12 +133,17 @@ def _in_use(folder, who):
     return BlockingIOError(errno.EAGAIN, f"in use by {who}; wait for it to end, or choose another folder", str(folder))
 
 
-def _explained(error, path):
-    """The OSError behind an exception (torch.save hides it), in words with path and remedy; None if there is none to tell."""
+def _explained(error, path, own=None):
+    """The OSError behind an exception (torch.save hides it), in words with path and remedy; None if there is none to tell.
+
+    own: the file that stands for `path` meanwhile.
+    """
+    if not isinstance(error, Exception):  # whoever interrupts is to be heard
+        return None
     while error is not None and not (isinstance(error, OSError) and error.errno in FULL | FORBIDDEN):
         error = error.__context__
     named = None if error is None or error.filename is None else Path(error.filename)
-    if error is None or named and not (named in (path, *path.parents) or named.parent in (path, path.parent)):
+    if error is None or named and named not in (own, path, *path.parents):
         return None  # it is about another file
     if error.errno in FORBIDDEN:
         return OSError(error.errno, f"{error.strerror}: may not be written; choose another place", str(path))

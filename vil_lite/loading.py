@@ -74,7 +74,7 @@ def kept_chance():
     generators = [(torch.get_rng_state, torch.set_rng_state), (np.random.get_state, np.random.set_state)]
     generators += [(random.getstate, random.setstate)]
     for device in (torch.cuda, torch.xpu):
-        generators += [(device.get_rng_state_all, device.set_rng_state_all)] if device.is_available() else []
+        generators += [(device.get_rng_state_all, device.set_rng_state_all)] if device.is_initialized() else []
     generators += [(torch.mps.get_rng_state, torch.mps.set_rng_state)] if torch.backends.mps.is_available() else []
     states = [get() for get, _ in generators]
     try:

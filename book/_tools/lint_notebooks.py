@@ -11,6 +11,7 @@ import re
 import statistics
 import sys
 import tokenize
+from contextlib import suppress
 from pathlib import Path
 
 from nb import ROOT, chapter_number, chapters, is_project, read, setup_cell, tags
@@ -36,8 +37,15 @@ def lines(cell) -> int:
 
 def statements(cell) -> int:
     """Lines of code, a wrapped one and a docstring counted once."""
-    source = re.sub(r"^\s*[%!].*$", "pass", cell.source, flags=re.M)
-    return sum(token.type == tokenize.NEWLINE for token in tokenize.generate_tokens(io.StringIO(source).readline))
+    return sum(token.type == tokenize.NEWLINE for token in tokenize.generate_tokens(io.StringIO(python(cell)).readline))
+
+
+def python(cell) -> str:
+    """The code of a cell; if Python cannot read it as it stands, without the lines for IPython."""
+    with suppress(SyntaxError):
+        ast.parse(cell.source)
+        return cell.source
+    return re.sub(r"^([ \t]*)[%!].*$", r"\1pass", cell.source, flags=re.M)
 
 
 def code_cells(notebook):
@@ -122,8 +130,7 @@ def draws(tree, functions: set[str]) -> bool:
 
 
 def parse(cell):
-    code = re.sub(r"^\s*[%!].*$", "pass", cell.source, flags=re.M)
-    return ast.parse(code)
+    return ast.parse(python(cell))
 
 
 def drawing_functions(notebook) -> set[str]:

@@ -79,6 +79,13 @@ def test_the_small_chapter_is_fine(lint):
     assert lint(good()) == []
 
 
+def test_a_line_may_begin_with_an_operator_or_be_for_ipython(lint):
+    notebook = good()
+    notebook.cells.insert(-1, new_code_cell("rest = (\n    17\n    % 3\n)\nif rest:\n    text = '!'"))
+    notebook.cells.insert(-1, new_code_cell("if rest:\n    !ls\n%cd x"))
+    assert lint(notebook) == []
+
+
 def cell(notebook, start: str):
     return next(c for c in notebook.cells if c.source.startswith(start))
 

@@ -293,6 +293,13 @@ def test_nothing_that_trains_is_run(tmp_path):
         ([RIGHT, SHARE + "return 1 +"], "wrong", "the cell is no Python"),
         ([RIGHT, SHARE.replace("share)", "share=nothing)") + "return 1"], "wrong", "NameError"),
         ([RIGHT, 'def loudness(n, share):\n    raise NotImplementedError("your turn")'], "not attempted", ""),
+        ([SHARE + "return 1 +", RIGHT], "right", ""),  # a draft that was left standing
+        ([SHARE.replace("share)", "share=nothing)") + "return 1", RIGHT], "right", ""),
+        ([RIGHT, SHARE + "return 1 +", "loudness = ch02.check_loudness(loudness)"], "wrong", "the cell is no Python"),
+        ([RIGHT, "def loudness(:", "if False:\n    def loudness(n, share): pass"], "wrong", "the cell is no Python"),
+        ([RIGHT.replace("n * share", "(n\n        % 10**9\n        * share)")], "right", ""),
+        (["%cd x\nfiles = !ls '\n" + RIGHT + "\nx = %time loudness(3, 0.5)\n?math\n!ls ("], "right", ""),
+        (["%cd x\n" + SHARE + 'x = """\n%d\n!""" % n\n    raise ValueError(x.split())'], "wrong", "'!']"),
         (["x = 1"], "not attempted", ""),
         ([SHARE + "return math.log(2)"], "wrong", "NameError: name 'math' is not defined, in line 2"),
         (["import math\nloudness = lambda n, share: math.log(n * share / (1 - share))"], "right", ""),

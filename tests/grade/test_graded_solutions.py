@@ -30,7 +30,7 @@ def cells_of(chapter: str, dropped: str) -> list[str]:
     raise AssertionError(f"no notebook calls the checks of {chapter}")
 
 
-def define(worker, chapter: str, dropped: str) -> list:
+def define(worker, chapter: str, dropped: str) -> dict:
     """Have the worker define the functions of a chapter; the errors that this gives."""
     functions = [exercise.function for exercise in EXERCISES if exercise.chapter == chapter]
     said = worker.define(cells_of(chapter, dropped), functions, seconds=60, memory=2000)
@@ -42,7 +42,7 @@ def define(worker, chapter: str, dropped: str) -> list:
 def test_the_solutions_of_a_chapter_pass_and_its_stubs_do_not_count(chapter, worker):
     own = [exercise for exercise in EXERCISES if exercise.chapter == chapter]
     for dropped, wanted in (("exercise", "right"), ("solution", "not attempted")):
-        assert define(worker, chapter, dropped) == []
+        assert define(worker, chapter, dropped) == {}
         for exercise in own:
             worker.allow(60)
             worker.earlier = EXERCISES[: EXERCISES.index(exercise)]

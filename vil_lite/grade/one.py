@@ -122,18 +122,12 @@ class Desk:
         self._define([task.function])
 
     def _define(self, functions) -> None:
-        cells = self.notebook.cells
         self.worker = Sandbox(self.unsafe, self._reference)
         seconds, memory = max(task.seconds for task in self.tasks), max(task.memory for task in self.tasks)
-        said = self.worker.define(cells, functions, seconds, memory)
+        said = self.worker.define(self.notebook.cells, functions, seconds, memory)
         try:
             self.there = [str(name) for name in said["there"]]
-            self.errors = {str(name): str(error["text"])[:500] for error in said["errors"] for name in error["names"]}
-            broken = {int(number): str(message) for number, message in said["broken"].items()}
-            for function in functions:
-                for number, message in broken.items():
-                    if re.search(rf"^def {function}\b", cells[number - 1], flags=re.M):
-                        self.errors[function] = f"the cell is no Python: {message}"[:500]
+            self.errors = {str(name): str(text)[:500] for name, text in said["errors"].items()}
         except Exception as error:
             raise nonsense(error) from None
 

@@ -21,6 +21,7 @@ import tempfile
 import traceback
 import types
 from contextlib import suppress
+from keyword import iskeyword
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "library")]
@@ -70,29 +71,45 @@ SIMPLE = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast
 SIMPLE += (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Pass)
 
 
+MAGIC = re.compile(r"(\s*)([%!?].*|[\w.]+\?{1,2}\s*|[\w., \[\]'\"]+=\s*[%!].*)")  # %time, !pip, torch.sum?, files = !ls
+
+
 def parse(cells: list[str]):
-    """The statements that may be run, [(file name, node)], and the cells that are no Python, {number: message}."""
+    """The statements that may be run, [(file name, node)], and the cells that are no Python, {file name: message}.
+
+    Of a cell that is no Python stay the names that it defines, each as an empty function.
+    """
     statements, broken = [], {}
     for number, source in enumerate(cells, start=1):
         name = f"cell {number}"
-        source = without_magics(source)
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         try:
-            nodes = ast.parse(source, name).body
+            nodes = python(source, name)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            broken[number] = (
-                f"{type(error).__name__}: {getattr(error, 'msg', error)}, in line {getattr(error, 'lineno', 1)}"
-            )
-            continue
+            said = f"{type(error).__name__}: {getattr(error, 'msg', error)}, in line {getattr(error, 'lineno', 1)}"
+            broken[name] = f"the cell is no Python: {said}"
+            defined = re.findall(r"^def (\w+)", source, flags=re.M)
+            nodes = [ast.parse(f"def {one}(): pass").body[0] for one in defined if one.isidentifier() and not iskeyword(one)]
         statements += [(name, node) for node in nodes if runs(node)]
     return statements, broken
 
 
-def without_magics(source: str) -> str:
-    """Lines for IPython (%time, !pip, torch.sum?) become comments, so that line numbers stay."""
+def python(source: str, name: str) -> list[ast.stmt]:
+    """The statements of a cell.  A line for IPython becomes a comment, and only where Python stumbles over it: a line of a
+    longer expression may begin with %, too."""
     if source.lstrip().startswith("%%") and not source.lstrip().startswith(("%%time", "%%capture")):
-        return ""
-    return re.sub(r"^(\s*)([%!].*|\??[\w.]+\?{1,2})\s*$", r"\1pass  # \2", source, flags=re.M)
+        return []
+    lines = source.split("\n")
+    for _ in range(50):
+        try:
+            return ast.parse("\n".join(lines), name).body
+        except SyntaxError as error:
+            at = min(error.lineno or 1, len(lines)) - 1
+            magic = MAGIC.fullmatch(lines[at])
+            if not magic:
+                raise
+            lines[at] = f"{magic[1]}pass  # {magic[2]}"
+    raise ValueError("more than 50 lines for IPython")
 
 
 def runs(node: ast.stmt) -> bool:
@@ -181,9 +198,9 @@ class Worker(Peer):
         return function
 
     def _serve_define(self, request):
-        """Run what the wanted names need; report errors, cells that are no Python, and which names there are now."""
+        """Run what the wanted names need; report which names there are now, and the errors {name: text} of the others."""
         statements, broken = parse(request["cells"])
-        chosen, errors = needed(statements, request["names"]), []
+        chosen, errors = needed(statements, request["names"]), {}
         for package in packages(statements, chosen):
             with suppress(Exception):  # the student's own import will say why
                 importlib.import_module(package)
@@ -192,16 +209,20 @@ class Worker(Peer):
         limit(request["memory"], request["seconds"])
         self.send({"do": "reply", "id": 0})  # ready
         for name, node in chosen:
+            text = broken.get(name)
             try:
-                exec(compile(ast.Module([node], []), name, "exec"), vars(self.space))
+                if not text:
+                    exec(compile(ast.Module([node], []), name, "exec"), vars(self.space))
             except BaseException as error:
-                made = sorted(names_of(node)[0])
-                for gone in made:  # an older value of the name must not be taken for this one
-                    vars(self.space).pop(gone, None)
-                text = f"{type(error).__name__}: {error}"[:500]
-                errors.append({"names": made, "text": f"{name}: {text}{self.where(error)['place']}"})
+                text = f"{name}: {f'{type(error).__name__}: {error}'[:500]}{self.where(error)['place']}"
+            for made in names_of(node)[0]:
+                if text:  # an older value of the name must not be taken for this one
+                    vars(self.space).pop(made, None)
+                    errors.setdefault(made, text)
+                elif made in vars(self.space):  # the last definition counts
+                    errors.pop(made, None)
         there = [name for name in request["names"] if callable(vars(self.space).get(name))]
-        return {"do": "reply", "value": encode({"there": there, "errors": errors, "broken": broken}, self, [])}
+        return {"do": "reply", "value": encode({"there": there, "errors": errors}, self, [])}
 
     def where(self, error: BaseException) -> dict:
         """The last line of the student's own code on the way to the error."""

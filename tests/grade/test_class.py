@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from _class import RIGHT, needs_bwrap, notebook, plan
 
-from vil_lite.grade import report, run, submissions
+from vil_lite.grade import report, run, sandbox, submissions
 from vil_lite.grade.__main__ import UNSAFE, main
 from vil_lite.grade.one import grade
 
@@ -163,6 +163,14 @@ def test_reports_escape_and_warn(tmp_path):
     assert "'=1+1" in table and UNSAFE in table
 
 
+def test_half_a_surrogate_pair_stops_no_report(tmp_path):
+    """A student's message may hold one, and so does a file name of another encoding, as archives of Windows give."""
+    rows = [row(), row("M\udcfcller.ipynb", status="wrong", message=chr(0xD800)) | {"notes": ["\udcfc"]}, row("z")]
+    report.write(plan(tmp_path), rows, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "feedback").iterdir())) == 3
+    assert "M\\udcfcller" in (tmp_path / "out" / "class.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("cell", ["=1+1", "+1+1", "@SUM(A1)", "-1+1", "|x", "\t=1", "\n=1"])
 def test_no_cell_is_a_formula(cell):
     assert report.harmless(cell).startswith("'")
@@ -195,6 +203,66 @@ def test_without_bubblewrap_it_refuses_and_says_what_to_do(folder, tmp_path, mon
     told = capsys.readouterr().err
     assert "bubblewrap (bwrap) is not installed" in told and "WSL 2" in told
     assert not (folder / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        ("bwrap: Unknown option --size", "bubblewrap 0.7 or newer"),
+        ("bwrap: The --size option is not permitted in setuid mode", "setuid bit"),
+        ("bwrap: setting up uid map: Permission denied", "apparmor_restrict_unprivileged_userns"),
+        ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "apparmor_restrict_unprivileged_userns"),
+    ],
+)
+def test_a_bubblewrap_that_does_not_start_is_not_installed_again(said, remedy, tmp_path, monkeypatch):
+    fake = tmp_path / "bwrap"
+    fake.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(sandbox.NoSandbox) as told:
+        sandbox.check_sandbox()
+    assert said in str(told.value) and remedy in str(told.value) and "apt-get" not in str(told.value)
+
+
+@needs_bwrap
+def test_a_package_that_submissions_would_not_find_is_named(tmp_path, monkeypatch):
+    sandbox.check_sandbox()
+    (tmp_path / "site" / "torchlike").mkdir(parents=True)
+    (tmp_path / "site" / "torchlike" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setattr(sandbox, "NEEDED", ("numpy", "torchlike"))
+    for unsafe in (False, True):
+        with pytest.raises(
+            sandbox.NoSandbox, match=f"(?s)no torchlike: it lies in {tmp_path / 'site'}.*virtual environment"
+        ):
+            sandbox.check_sandbox(unsafe=unsafe)
+
+
+@needs_bwrap
+def test_nothing_secret_may_lie_where_submissions_can_read(folder, monkeypatch, capsys):
+    seen = Path(sys.prefix) / "class"  # need not exist
+    with pytest.raises(sandbox.NoSandbox, match="class lies in .*, which submissions can read: move it"):
+        sandbox.check_sandbox(folder, seen)
+    monkeypatch.chdir(folder)
+    assert main(["assignment.toml", "class", str(seen / "out")]) == 2
+    assert "which submissions can read" in capsys.readouterr().err
+    monkeypatch.setattr(sandbox, "LIBRARY", Path("/usr/src/book/vil_lite"))  # a checkout; an installed one is covered
+    with pytest.raises(sandbox.NoSandbox, match="/usr/src/book/vil_lite lies in /usr"):
+        sandbox.check_sandbox()
+
+
+@pytest.mark.parametrize("gone", ["bwrap", "nobody"])
+def test_a_worker_that_cannot_be_started_is_no_grade(gone, tmp_path, monkeypatch):
+    def nobody():
+        raise sandbox.NoSandbox("there is no user `nobody`")
+
+    one = plan(tmp_path)
+    (tmp_path / "a.ipynb").write_text(notebook(RIGHT))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if gone == "nobody":
+        monkeypatch.setattr(sandbox, "ordinary_user", nobody)
+    with pytest.raises(sandbox.NoSandbox, match=gone):
+        grade(one, tmp_path / "a.ipynb")
 
 
 def test_otter_gets_a_test_for_each_exercise(tmp_path):

@@ -37,6 +37,17 @@ def test_a_notebook_a_folder_and_a_zip_are_read_alike(tmp_path):
     assert submissions.names(tmp_path) == ["a.ipynb", "c.zip", "folder"]
 
 
+def test_a_name_of_another_encoding_is_read(tmp_path):
+    (tmp_path / "ben").mkdir()
+    path = os.fsencode(tmp_path / "ben") + b"/M\xfcller.ipynb"
+    with open(path, "w") as file:
+        file.write(notebook("x = 1"))
+    (tmp_path / "ben" / "a.zip").touch()
+    os.rename(tmp_path / "ben" / "a.zip", path + b".zip")  # left out with a note, which names it
+    assert len(submissions.digest(tmp_path / "ben")) == len(submissions.digest(Path(os.fsdecode(path)))) == 64
+    assert read(tmp_path / "ben").notebooks[0].cells == ["x = 1"]
+
+
 def link(name):
     entry = zipfile.ZipInfo(name)
     entry.external_attr = 0o120777 << 16

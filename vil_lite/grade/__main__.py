@@ -49,8 +49,8 @@ def main(arguments=None) -> int:
             )
         if given.unsafe:
             print(UNSAFE, file=sys.stderr)
-        else:
-            check_sandbox()
+        own = [path for path in [Path(given.assignment)] if path.is_file()]
+        check_sandbox(*own, given.submissions, given.out, unsafe=given.unsafe)
 
         def say(line: str) -> None:
             if sys.stderr.isatty():
@@ -60,13 +60,13 @@ def main(arguments=None) -> int:
 
         chosen = (given.jobs, given.only, given.again, given.unsafe)
         rows = run(given.assignment, plan, given.submissions, given.out, *chosen, say)
-    except (ValueError, NoSandbox, BlockingIOError) as error:
+        beside = submissions.passed_over(given.submissions)
+        if beside:
+            print(f"Passed over, for they are no submissions: {', '.join(beside)}", file=sys.stderr)
+        report.write(plan, rows, given.out, UNSAFE if given.unsafe else "")
+    except (ValueError, NoSandbox, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    beside = submissions.passed_over(given.submissions)
-    if beside:
-        print(f"Passed over, for they are no submissions: {', '.join(beside)}", file=sys.stderr)
-    report.write(plan, rows, given.out, UNSAFE if given.unsafe else "")
     print(report.summary(plan, rows, given.out))
     return 0
 

@@ -88,10 +88,11 @@ def page(title: str, body: str, warning: str) -> str:
     """An HTML page without a script; the policy forbids any, should one get in."""
     policy = "<meta http-equiv='Content-Security-Policy' content=\"default-src 'none'; style-src 'unsafe-inline'\">"
     told = f"<p class=warn>{escape(warning)}</p>" if warning else ""
-    return (
+    text = (
         f"<!doctype html><html lang=en><meta charset=utf-8>{policy}<title>{escape(title)}</title>"
         f"<style>{STYLE}</style><h1>{escape(title)}</h1>{told}{body}</html>\n"
     )
+    return text.encode("utf-8", "backslashreplace").decode()  # half a surrogate pair could not be written
 
 
 def table(head, lines) -> str:

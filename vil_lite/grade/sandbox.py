@@ -6,8 +6,10 @@ processor time, processes and files before the student's code begins (worker.py)
 Root is given away first: the limit on processes does not bind root.
 """
 
+import importlib.util
 import os
 import pwd
+import re
 import select
 import shutil
 import subprocess
@@ -25,23 +27,52 @@ LIBRARY = Path(vil_lite.__file__).parent
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
 LONGEST = 8 << 20  # bytes of one message from a worker
 STARTING = 120  # seconds until it says "ready": importing torch on a busy machine
+NEEDED = ("torch", "numpy")  # what a worker has to find
 WITHOUT = """No sandbox here: {why}.
-  Debian, Ubuntu   sudo apt-get install bubblewrap      Fedora   sudo dnf install bubblewrap
-  macOS, Windows   there is no bubblewrap: grade inside Linux (WSL 2, a container, a virtual machine)
+{remedy}
   --unsafe         run the submissions without a sandbox, with your rights on your files: only for code that you have read"""
+INSTALL = """  Debian, Ubuntu   sudo apt-get install bubblewrap      Fedora   sudo dnf install bubblewrap
+  macOS, Windows   there is no bubblewrap: grade inside Linux (WSL 2, a container, a virtual machine)"""
+REMEDIES = {  # what bwrap says: what helps
+    "Unknown option": "  bubblewrap 0.7 or newer is wanted: Debian 12 and Ubuntu 24.04 have it",
+    "setuid mode": "  take away its setuid bit (sudo chmod u-s /usr/bin/bwrap), or grade as root",
+    "uid map|ermission|not permitted": """  namespaces seem to be forbidden here
+  Ubuntu 24.04     sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or grade as root
+  a container      start it with the right to make namespaces (docker run --privileged)""",
+}
 
 
 class NoSandbox(RuntimeError):
     """This machine cannot isolate a worker."""
 
 
-def check_sandbox() -> None:
-    """Raise NoSandbox with what to do, unless a worker can be isolated here: bubblewrap is there and starts."""
-    if not sys.platform.startswith("linux") or not shutil.which("bwrap"):
-        raise NoSandbox(WITHOUT.format(why="bubblewrap (bwrap) is not installed"))
-    trial = subprocess.run([*isolated(), sys.executable, "-I", "-c", ""], capture_output=True, text=True)
+def check_sandbox(*secret: Path, unsafe: bool = False) -> None:
+    """Raise NoSandbox with what to do, unless a worker can start here, finds torch, and finds nothing that is secret.
+
+    secret: files and folders that no submission may read, beside the checks; unsafe: without a sandbox they all can.
+    """
+    if not unsafe:
+        if not sys.platform.startswith("linux") or not shutil.which("bwrap"):
+            raise NoSandbox(WITHOUT.format(why="bubblewrap (bwrap) is not installed", remedy=INSTALL))
+        ordinary_user()
+        covered = {Path(path).resolve() for path in installed()}
+        for path in (*secret, *({LIBRARY.resolve()} - covered)):
+            for seen in (*SYSTEM, sys.prefix, sys.base_prefix):
+                if Path(path).resolve().is_relative_to(Path(seen).resolve()):
+                    raise NoSandbox(f"{path} lies in {seen}, which submissions can read: move it to another place")
+    look = "import importlib.util as u, sys; print(*[name for name in sys.argv[1:] if not u.find_spec(name)])"
+    command = [*([] if unsafe else isolated()), sys.executable, "-I", "-c", look, *NEEDED]
+    trial = subprocess.run(command, capture_output=True, text=True)
     if trial.returncode:
-        raise NoSandbox(WITHOUT.format(why=f"bwrap does not start ({trial.stderr.strip()[:300]})"))
+        remedy = next((text for said, text in REMEDIES.items() if re.search(said, trial.stderr)), INSTALL)
+        raise NoSandbox(WITHOUT.format(why=f"bwrap does not start ({trial.stderr.strip()[:300]})", remedy=remedy))
+    for name in trial.stdout.split():
+        spec = importlib.util.find_spec(name)
+        place = f": it lies in {Path(spec.origin).parents[1]}" if spec and spec.origin else ""
+        raise NoSandbox(
+            f"submissions would find no {name}{place}, and they see {sys.prefix} only.\n"
+            "  Install torch and vil_lite into one virtual environment, and grade with its Python"
+        )
 
 
 def isolated() -> list[str]:
@@ -63,9 +94,8 @@ def isolated() -> list[str]:
         command += ["--perms", "0755", "--dir", folder]
     for there, here in seen.items():
         command += ["--ro-bind-try", here, there]
-    for path in map(Path, sys.path):  # an installed vil_lite holds the checks
-        if path.name in ("site-packages", "dist-packages") and (path / "vil_lite").is_dir():
-            command += ["--tmpfs", str(path / "vil_lite"), "--remount-ro", str(path / "vil_lite")]
+    for path in installed():
+        command += ["--tmpfs", path, "--remount-ro", path]
     command += ["--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
     command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp", "--chdir", "/tmp", "--remount-ro", "/"]
     for name, value in environment().items():
@@ -79,6 +109,14 @@ def library() -> list[Path]:
     kept = [path for path in LIBRARY.iterdir() if path not in hidden]
     kept += [path for path in (LIBRARY / "teach").iterdir() if path.name != "checks"]
     return sorted(path for path in kept if path.name != "__pycache__")
+
+
+def installed() -> list[str]:
+    """Each installed vil_lite, this Python's and that of the Python below it: they hold the checks."""
+    packages = [Path(path) for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    for root in ("/usr", "/usr/local", sys.base_prefix, sys.prefix):
+        packages += Path(root).glob("lib/python3*/*-packages")
+    return sorted({str(path / "vil_lite") for path in packages if (path / "vil_lite").is_dir()})
 
 
 def environment() -> dict[str, str]:
@@ -109,15 +147,18 @@ class Sandbox(Peer):
         worker = str(HERE / "worker.py") if unsafe else "/student/worker/worker.py"
         command = [] if unsafe else isolated()
         command += [sys.executable, "-I", "-B", worker] + ([] if unsafe else [ordinary_user()])
-        self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-            env=os.environ | environment() | {"HOME": "/nonexistent"} if unsafe else None,
-        )
+        try:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+                env=os.environ | environment() | {"HOME": "/nonexistent"} if unsafe else None,
+            )
+        except OSError as error:
+            raise NoSandbox(f"no worker can be started ({error}); give the same command again") from None
         self.buffer, self.left = b"", float(STARTING)
 
     def define(self, cells, names, seconds: float, memory: int) -> dict:

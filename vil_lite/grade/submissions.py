@@ -57,8 +57,8 @@ def digest(path: Path) -> str:
     total = hashlib.sha256()
     submission = Submission()
     for name, data in _files(path, submission):
-        total.update(f"{name}\n{len(data)}\n".encode() + data)
-    total.update("\n".join(submission.notes).encode())
+        total.update(f"{name}\n{len(data)}\n".encode("utf-8", "backslashreplace") + data)  # a name may be no UTF-8
+    total.update("\n".join(submission.notes).encode("utf-8", "backslashreplace"))
     return total.hexdigest()
 
 

@@ -89,7 +89,9 @@ def parse(cells: list[str]):
             said = f"{type(error).__name__}: {getattr(error, 'msg', error)}, in line {getattr(error, 'lineno', 1)}"
             broken[name] = f"the cell is no Python: {said}"
             defined = re.findall(r"^def (\w+)", source, flags=re.M)
-            nodes = [ast.parse(f"def {one}(): pass").body[0] for one in defined if one.isidentifier() and not iskeyword(one)]
+            nodes = [
+                ast.parse(f"def {one}(): pass").body[0] for one in defined if one.isidentifier() and not iskeyword(one)
+            ]
         statements += [(name, node) for node in nodes if runs(node)]
     return statements, broken
 

@@ -1,6 +1,7 @@
 """Cheats and accidents, each against a real worker in a real sandbox: none scores, none reaches further than its own exercise."""
 
 import os
+import resource
 import socket
 import time
 from pathlib import Path
@@ -65,6 +66,11 @@ DEEDS = {
     "a forged verdict": ('return shout(b\'{"do": "reply", "id": 2, "value": true}\\n\')', "look by hand"),
     "a tensor that is none": (
         'return shout(b\'{"do": "reply", "id": 2, "value": {"$": "tensor", "dtype": "float32", "shape": [9], "data": ""}}\\n\')',
+        "look by hand",
+    ),
+    "a range without an end": ("return range(10**15)", "wrong", "is a range"),
+    "a forged range": (
+        'return shout(b\'{"do": "reply", "id": 2, "value": {"$": "range", "of": [0, 1000000000, 1]}}\\n\')',
         "look by hand",
     ),
     "a pickle": ("import pickle\n    return pickle.dumps(print)", "wrong", "is a bytes"),
@@ -251,6 +257,25 @@ def test_a_reference_of_an_earlier_exercise_is_lent(tmp_path):
 DEAF_FOR = "import math\ndef deaf_for(x, f):\n    return -math.log1p(math.exp(x) * (1 - f)) / math.log(f)"  # 2.2, without torch
 
 
+@pytest.mark.parametrize(
+    ("asked", "status", "told"),
+    [
+        ("['row'] * 100_000, (1, 2)", "look by hand", "the check itself computed for more than"),
+        ("['row'], (10_000, 20_000)", "memory", "allocate memory"),
+    ],
+)
+def test_a_reference_is_not_lent_for_hours_and_gigabytes(asked, status, told, tmp_path, monkeypatch):
+    cell = f"from vil_lite.teach.checks import ch06\ndef influence(model, x, s):\n    return ch06.reach({asked})"
+    monkeypatch.setattr(one, "OWN", -59.5)
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        one.limit_memory(1 << 29)
+        got = verdict(tmp_path, cell, text='exercises = ["6.6"]', seconds=60)
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert got["status"] == status and told in got["message"], got
+
+
 def test_a_death_costs_one_exercise(tmp_path):
     killer = f"import os\ndef loudness(n, share):\n    os._exit(0)\n{DEAF_FOR}"
     got = verdicts(tmp_path, killer, text='exercises = ["2.1", "2.2"]', seconds=60)
@@ -300,6 +325,7 @@ def test_nothing_that_trains_is_run(tmp_path):
         ([RIGHT.replace("n * share", "(n\n        % 10**9\n        * share)")], "right", ""),
         (["%cd x\nfiles = !ls '\n" + RIGHT + "\nx = %time loudness(3, 0.5)\n?math\n!ls ("], "right", ""),
         (["%cd x\n" + SHARE + 'x = """\n%d\n!""" % n\n    raise ValueError(x.split())'], "wrong", "'!']"),
+        ([SHARE + "raise NotImplementedError"], "not attempted", ""),
         (["x = 1"], "not attempted", ""),
         ([SHARE + "return math.log(2)"], "wrong", "NameError: name 'math' is not defined, in line 2"),
         (["import math\nloudness = lambda n, share: math.log(n * share / (1 - share))"], "right", ""),

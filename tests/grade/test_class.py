@@ -4,17 +4,19 @@ import csv
 import json
 import os
 import pickle
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import types
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from _class import RIGHT, needs_bwrap, notebook, plan
 
-from vil_lite.grade import report, run, sandbox, submissions
+from vil_lite.grade import otter, report, run, sandbox, submissions
 from vil_lite.grade.__main__ import UNSAFE, main
 from vil_lite.grade.one import grade
 
@@ -188,6 +190,73 @@ def test_the_class_page_says_what_to_look_at(tmp_path):
     assert "<td>a</td><td>2.1: died</td>" in page and "<td>c</td><td>two notebooks; 2.1: look by hand</td>" in page
 
 
+def test_the_median_of_two_lies_between_them(tmp_path):
+    page = report.class_page(plan(tmp_path), [row("a", points=0.0), row("b")], "")
+    assert "median 0.5." in page
+
+
+@pytest.fixture
+def counted(folder, monkeypatch):
+    """The submissions that are graded from now on; grading gives a row at once."""
+    graded = []
+
+    def at_once(assignment, one, path, unsafe):
+        graded.append(path.name)
+        verdicts = [row(number=task.number)["verdicts"][0] for task in one.tasks]
+        return {"notes": [], "versions": "v", "claims": "", "verdicts": verdicts}
+
+    monkeypatch.setattr(run, "grade_one", at_once)
+    monkeypatch.chdir(folder)
+    return graded
+
+
+@needs_bwrap
+def test_one_late_submission_leaves_the_table_of_the_class(folder, counted, capsys):
+    assert main(["assignment.toml", "class", "out", "--only", "near"]) == 0
+    assert "3 others have no grade yet" in capsys.readouterr().err and len(results(folder)) == 1
+    main(["assignment.toml", "class", "out"])
+    before, counted[:] = results(folder), []
+    main(["assignment.toml", "class", "out", "--only", "near", "--again"])
+    assert counted == ["near.ipynb"] and results(folder) == before and len(before) == len(CLASS)
+    assert "no grade yet" not in capsys.readouterr().err
+    assert f"<p>{len(CLASS)} submissions" in (folder / "out" / "class.html").read_text()
+
+
+@needs_bwrap
+def test_the_results_are_no_student(folder, counted, capsys):
+    for _ in range(2):
+        assert main(["assignment.toml", "class", "class/out"]) == 0
+    assert sorted(counted) == sorted(CLASS)
+    assert main(["assignment.toml", "class", "class"]) == 2
+    assert "choose another folder for the results" in capsys.readouterr().err
+
+
+@needs_bwrap
+def test_results_that_cannot_be_written_are_told_without_a_traceback(folder, counted, capsys):
+    (folder / "out").touch()
+    assert main(["assignment.toml", "class", "out"]) == 2
+    assert "is a file; choose a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("trouble", ["killed", "not started"])
+def test_a_grader_that_failed_is_tried_again(trouble, tmp_path, monkeypatch):
+    def fails(command, **options):
+        if trouble == "killed":
+            return subprocess.CompletedProcess(command, -9, "", "out of memory")
+        got = row(status="look by hand", points=0.0, message=f"{sandbox.NOT_STARTED}: it said nothing")
+        return subprocess.CompletedProcess(command, 0, json.dumps(got), "")
+
+    one = plan(tmp_path)
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "a.ipynb").write_text(notebook(RIGHT))
+    given = ("assignment.toml", one, tmp_path / "class", tmp_path / "out", 1)
+    monkeypatch.setattr(run.subprocess, "run", fails)
+    assert run.run(*given)[0]["verdicts"][0]["status"] == "look by hand"
+    monkeypatch.setattr(run, "grade_one", lambda *_: row())
+    assert run.run(*given)[0]["verdicts"][0]["status"] == "right"
+    assert len(run.stored(tmp_path / "out")) == 1
+
+
 def test_a_dead_grader_still_gives_a_row(tmp_path):
     one = plan(tmp_path)
     got = run.grade_one("no such file", one, tmp_path / "a.ipynb", False)
@@ -271,3 +340,18 @@ def test_otter_gets_a_test_for_each_exercise(tmp_path):
     text = (tmp_path / "otter" / "tests" / "q2_1.py").read_text()
     compile(text, "q2_1.py", "exec")
     assert "not protection" in text and "not protection" in (tmp_path / "otter" / "README.md").read_text().lower()
+
+
+def test_otter_finds_the_check_of_an_exam(folder, monkeypatch):
+    otter.write(plan(folder), folder / "otter")
+    assert sorted(path.name for path in (folder / "otter" / "tests").iterdir()) == ["q2_1.py", "qexam_4.py"]
+    stand_in = types.SimpleNamespace(test_case=lambda points: lambda test: test)
+    monkeypatch.setitem(sys.modules, "otter", types.SimpleNamespace(test_files=stand_in))
+    monkeypatch.setitem(sys.modules, "otter.test_files", stand_in)
+    answers = {}
+    exec(RIGHT + EXAM, answers)
+    for name, check, function in (("q2_1", "loudness", "loudness"), ("qexam_4",) + ("exclusive_log_decay",) * 2):
+        test = runpy.run_path(str(folder / "otter" / "tests" / f"{name}.py"))[f"test_check_{check}"]
+        test(answers[function])
+        with pytest.raises(AssertionError):
+            test(lambda *_: 0.0)

@@ -148,6 +148,12 @@ def test_an_archive_of_another_kind_gets_a_row_and_the_rest_is_named(tmp_path):
         ("seed = 'x'\nexercises = ['2.1']\n[points]\n'2.1' = -1", "points of 2.1 is -1"),
         ("seed = 'x'\nexercises = ['2.1']\nseconds = true", "seconds is True"),
         ("seed = 'x'\nexercises = ['2.1']\nnear_miss_half = 0.5", "true or false is wanted"),
+        ("seed = 'x'\nchapters = 'ch02'", "chapters is 'ch02'; a list of texts is wanted"),
+        ("seed = 'x'\nexercises = [2.1]", "exercises is .*; a list of texts is wanted"),
+        ("seed = 'x'\nexercises = ['2.1']\npoints = 3", "points is 3; a table is wanted"),
+        ("seed = 'x'\nexercises = ['2.1']\nlimits = 3", "limits is 3; a table is wanted"),
+        ("seed = 'x'\nexercises = ['2.1']\n[limits]\n'2.1' = 60", "has 60 for '2.1'; a table is wanted"),
+        ("seed = 'x'\nexercises = ['2.1']\n[limits.'2.1']\nsecond = 60", "'second' .did you mean 'seconds'"),
         ("seed = ", "is no TOML"),
     ],
 )
@@ -155,6 +161,21 @@ def test_an_assignment_that_cannot_be_meant_is_refused(text, told, tmp_path):
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(assignment.BadAssignment, match=told.replace("(", r"\(")):
         assignment.read(tmp_path / "a.toml")
+
+
+@pytest.mark.parametrize("name", ["traversal.py", "teach/watch.py", "teach/checks/ch02.py", "grade/one.py"])
+def test_a_grade_is_not_kept_when_the_code_behind_it_changes(name, tmp_path, monkeypatch):
+    before = plan(tmp_path).digest
+    assert before == plan(tmp_path).digest
+    changed, real = assignment.LIBRARY / name, Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: real(path) + b"#" * (path == changed))
+    assert before != plan(tmp_path).digest
+
+
+def test_a_grade_is_not_kept_for_another_torch(tmp_path, monkeypatch):
+    before = plan(tmp_path).digest
+    monkeypatch.setattr(assignment, "version", lambda name: "0.0")
+    assert before != plan(tmp_path).digest
 
 
 @pytest.mark.parametrize("path", sorted(assignment.READY.glob("*.toml")), ids=lambda p: p.stem)

@@ -27,7 +27,7 @@ def main(arguments=None) -> int:
     parser.add_argument("submissions", type=Path, nargs="?", help="folder with one entry a student")
     parser.add_argument("out", type=Path, nargs="?", help="folder for the results; made if missing")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="submissions at a time (all cores)")
-    parser.add_argument("--only", metavar="NAME", help="grade this one submission")
+    parser.add_argument("--only", metavar="NAME", help="grade this one; the others stay as they are")
     parser.add_argument("--again", action="store_true", help="grade anew what is graded already")
     parser.add_argument("--unsafe", action="store_true", help="without a sandbox; only for code that you have read")
     parser.add_argument("--otter", type=Path, metavar="FOLDER", help="write tests for Otter-Grader, and grade nothing")
@@ -60,6 +60,9 @@ def main(arguments=None) -> int:
 
         chosen = (given.jobs, given.only, given.again, given.unsafe)
         rows = run(given.assignment, plan, given.submissions, given.out, *chosen, say)
+        left = len(submissions.names(given.submissions, given.out)) - len(rows)
+        if left:
+            print(f"{left} others have no grade yet: give the command without --only", file=sys.stderr)
         beside = submissions.passed_over(given.submissions)
         if beside:
             print(f"Passed over, for they are no submissions: {', '.join(beside)}", file=sys.stderr)

@@ -9,9 +9,11 @@ the next.  If it dies already while it defines the student's functions, every ex
 import argparse
 import json
 import re
+import resource
+import signal
 import time
 import types
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +28,7 @@ from .sandbox import NoSandbox, Sandbox
 from .values import Handle
 from .wire import Broken, nonsense
 
+OWN = 60  # seconds of computing that an exercise may cost the grader itself, on top of its limit
 ROUNDS = 3  # fresh seeds for each exercise; all must pass
 EARNS = {"right": 1.0, "near miss": 0.5}  # of the points; the half only if the assignment says so
 OUT_OF_MEMORY = re.compile(r"MemoryError|can't allocate memory|not enough memory|std::bad_alloc")
@@ -41,6 +44,29 @@ class Verdict:
     mistake: str = ""
     message: str = ""
     seconds: float = 0.0
+
+
+@contextmanager
+def at_most(seconds: float):
+    """Raise Broken if this process itself computes longer: a student's function may ask a lent reference for anything."""
+
+    def stop(*_):
+        raise Broken("look by hand", f"the check itself computed for more than {seconds:.0f} s")
+
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+
+
+def limit_memory(more: int = 4 << 30) -> None:
+    """Let this process take so many bytes more; beyond that, what a submission asks of a reference is an error of its own."""
+    with suppress(OSError, ValueError):  # no /proc, or a limit is set already
+        used = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_DATA, (used + more, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
 class Student(Handle):
@@ -69,7 +95,8 @@ class Desk:
     def _one(self, task) -> Verdict:
         begun, self.task = time.monotonic(), task
         try:
-            verdict = self._examine(task)
+            with at_most(OWN + task.seconds):
+                verdict = self._examine(task)
         except Broken as broken:
             self._close()
             verdict = Verdict(task.number, broken.status, message=str(broken))
@@ -187,6 +214,7 @@ def main(arguments=None) -> None:
     parser.add_argument("--unsafe", action="store_true")
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    limit_memory()
     try:
         result = grade(assignments.read(given.assignment), given.submission, given.unsafe)
     except NoSandbox as error:

@@ -3,9 +3,12 @@
 Otter runs a submission in the process that holds the checks, so a submission can reach them: see the notes for teachers.
 """
 
+import re
 from pathlib import Path
 
 from vil_lite._files import write as write_whole
+
+from .assignment import catalogue
 
 LABEL = "# Convenience, not protection: Otter runs this check in the student's own process."
 TEST = """{label}
@@ -19,7 +22,7 @@ points = {points}
 
 @test_case(points={points})
 def test_{check}({function}):
-    from vil_lite.teach.checks import {chapter}
+    from {package} import {chapter}
 
     outcome = {chapter}.{check}.outcome({function}, seed={seed})
     assert outcome.status == "right", outcome.message or outcome.status
@@ -28,10 +31,12 @@ def test_{check}({function}):
 
 def write(plan, folder: Path) -> None:
     """Write tests/NUMBER.py for every exercise of the assignment, and a README that says what they are worth."""
+    known = catalogue()
     for task in plan.tasks:
-        name = "q" + task.number.replace(".", "_")
+        name = "q" + re.sub(r"\W", "_", task.number)
+        package = known[task.number]._body.__module__.rpartition(".")[0]
         values = {key: getattr(task, key) for key in ("points", "check", "function", "chapter")}
-        text = TEST.format(label=LABEL, name=name, seed=plan.seed_of(task, 0), **values)
+        text = TEST.format(label=LABEL, name=name, package=package, seed=plan.seed_of(task, 0), **values)
         write_whole(Path(folder) / "tests" / f"{name}.py", text)
     write_whole(
         Path(folder) / "README.md",

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import re
+import statistics
 from html import escape
 from pathlib import Path
 
@@ -117,8 +118,7 @@ def feedback(plan, row: dict, warning: str) -> str:
 
 def class_page(plan, rows: list[dict], warning: str) -> str:
     """How the class did, and which mistakes it made: what to speak about in the next lecture."""
-    earned = sorted(points(row) for row in rows)
-    middle = earned[len(earned) // 2] if earned else 0
+    middle = statistics.median(map(points, rows)) if rows else 0
     body = f"<p>{len(rows)} submissions; {plan.total:g} points to be had, median {middle:g}.</p><h2>Exercises</h2>"
     statuses, lines, mistakes = list(MEANING), [], []
     for number, task in enumerate(plan.tasks):

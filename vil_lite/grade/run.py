@@ -11,6 +11,7 @@ from pathlib import Path
 from vil_lite._files import claim
 
 from . import submissions
+from .sandbox import NOT_STARTED
 
 RESULTS = "results.jsonl"
 
@@ -21,31 +22,41 @@ def run(
     """Grade every submission of `folder` into `out`; returns the rows, one for each submission, in order of names.
 
     A submission whose hash, assignment and checks are as they were is taken from results.jsonl, unless `again`.
+    only: grade this one; the others have a row if they are graded already.
     """
-    names = submissions.names(folder)
-    if only:
-        names = [name for name in names if only in (name, Path(name).stem)]
-        if not names:
-            raise ValueError(f"--only {only!r}: {folder} holds no such submission")
+    if out.resolve() == folder.resolve():
+        raise ValueError(f"{out} holds the submissions: choose another folder for the results")
+    names = submissions.names(folder, out)
+    chosen = [name for name in names if not only or only in (name, Path(name).stem)]
+    if only and not chosen:
+        raise ValueError(f"--only {only!r}: {folder} holds no such submission")
     if not names:
         raise ValueError(f"{folder} holds no notebook, no folder and no zip")
     with claim(out):
         keys = {name: key(plan, folder / name, unsafe) for name in names}
-        done = {} if again else {row["key"]: row for row in stored(out)}
-        todo = [name for name in names if keys[name] not in done]
-        rows = {name: done[keys[name]] | {"name": name} for name in names if name not in todo}
+        done = {row["key"]: row for row in stored(out) if final(row)}
+        todo = [name for name in chosen if again or keys[name] not in done]
+        rows = {name: done[keys[name]] | {"name": name} for name in names if name not in todo and keys[name] in done}
         with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
             waiting = {pool.submit(grade_one, assignment, plan, folder / name, unsafe): name for name in todo}
             try:
-                for count, future in enumerate(concurrent.futures.as_completed(waiting), start=len(rows) + 1):
+                for count, future in enumerate(
+                    concurrent.futures.as_completed(waiting), start=len(chosen) - len(todo) + 1
+                ):
                     name = waiting[future]
                     rows[name] = {"key": keys[name], "name": name} | future.result()
-                    append(out, rows[name])
-                    say(bar(count, len(names), name))
+                    if final(rows[name]):
+                        append(out, rows[name])
+                    say(bar(count, len(chosen), name))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return [rows[name] for name in names]
+        return [rows[name] for name in names if name in rows]
+
+
+def final(row: dict) -> bool:
+    """Is this what the submission earned?  If not, the machine has failed, and the next run tries again."""
+    return not row.get("failed") and not any(v["message"].startswith(NOT_STARTED) for v in row["verdicts"])
 
 
 def key(plan, path: Path, unsafe: bool) -> str:
@@ -71,7 +82,8 @@ def grade_one(assignment: str, plan, path: Path, unsafe: bool) -> dict:
     verdicts = [{"number": task.number, "status": "look by hand", "points": 0.0, "message": why} for task in plan.tasks]
     for verdict in verdicts:
         verdict |= {"mistake": "", "seconds": 0.0}
-    return {"notes": [why], "files": {}, "versions": "", "claims": "", "verdicts": verdicts}
+    notes = [f"{why}; give the same command again"]
+    return {"notes": notes, "files": {}, "versions": "", "claims": "", "verdicts": verdicts, "failed": True}
 
 
 def stored(out: Path) -> list[dict]:

@@ -26,6 +26,7 @@ HERE = Path(__file__).parent
 LIBRARY = Path(vil_lite.__file__).parent
 SYSTEM = ("/usr", "/lib", "/lib32", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts")
 LONGEST = 8 << 20  # bytes of one message from a worker
+NOT_STARTED = "the worker did not start"
 STARTING = 120  # seconds until it says "ready": importing torch on a busy machine
 NEEDED = ("torch", "numpy")  # what a worker has to find
 WITHOUT = """No sandbox here: {why}.
@@ -170,7 +171,7 @@ class Sandbox(Peer):
             self.receive()
         except Broken:
             self.close()
-            raise Broken("look by hand", f"the worker did not start: {self.said or 'it said nothing'}") from None
+            raise Broken("look by hand", f"{NOT_STARTED}: {self.said or 'it said nothing'}") from None
         self.allow(seconds)
         reply = self.receive()
         while reply["do"] not in ("reply", "error"):  # a definition may call a reference

@@ -34,9 +34,10 @@ class Submission:
     notes: list[str] = field(default_factory=list)
 
 
-def names(folder: Path) -> list[str]:
-    """The submissions of a class: every notebook, folder and archive of a folder, by name."""
-    return sorted(entry.name for entry in _entries(folder) if _is_one(entry))
+def names(folder: Path, out: Path | None = None) -> list[str]:
+    """The submissions of a class: every notebook, folder and archive of a folder but `out`, the results, by name."""
+    here = out and Path(out).resolve()
+    return sorted(entry.name for entry in _entries(folder) if _is_one(entry) and entry.resolve() != here)
 
 
 def passed_over(folder: Path) -> list[str]:

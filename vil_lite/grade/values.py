@@ -12,6 +12,7 @@ import types
 from pathlib import Path, PurePath
 
 FLOATS = ("float16", "bfloat16", "float32", "float64", "complex64", "complex128")
+LONGEST_RANGE = 100_000  # three numbers on the wire can be millions to compare
 DTYPES = ("bool", "uint8", "int8", "int16", "int32", "int64", *FLOATS)
 
 
@@ -65,7 +66,7 @@ def encode(x, peer, tensors: list):
         return {"$": "set", "of": many(x)}
     if isinstance(x, types.SimpleNamespace):
         return {"$": "namespace", "of": [[name, encode(value, peer, tensors)] for name, value in vars(x).items()]}
-    if isinstance(x, range):
+    if isinstance(x, range) and not x[LONGEST_RANGE:]:
         return {"$": "range", "of": [x.start, x.stop, x.step]}
     if isinstance(x, complex):
         return {"$": "complex", "of": [x.real, x.imag]}
@@ -115,6 +116,8 @@ def decode(x, peer, tensors: list):
         return types.SimpleNamespace(**dict(of))
     if kind == "dict":
         return dict(of)
+    if kind == "range" and range(*of)[LONGEST_RANGE:]:
+        raise ValueError("a range that is too long")
     return {"tuple": tuple, "set": set, "range": lambda of: range(*of), "complex": lambda of: complex(*of)}[kind](of)
 
 

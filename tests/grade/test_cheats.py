@@ -321,6 +321,7 @@ def test_nothing_that_trains_is_run(tmp_path):
         ([SHARE + "return 1 +", RIGHT], "right", ""),  # a draft that was left standing
         ([SHARE.replace("share)", "share=nothing)") + "return 1", RIGHT], "right", ""),
         ([RIGHT, SHARE + "return 1 +", "loudness = ch02.check_loudness(loudness)"], "wrong", "the cell is no Python"),
+        ([RIGHT.replace("math.log", "log") + "\nlog = math.log", "def log(:"], "right", ""),  # as in Jupyter
         ([RIGHT, "def loudness(:", "if False:\n    def loudness(n, share): pass"], "wrong", "the cell is no Python"),
         ([RIGHT.replace("n * share", "(n\n        % 10**9\n        * share)")], "right", ""),
         (["%cd x\nfiles = !ls '\n" + RIGHT + "\nx = %time loudness(3, 0.5)\n?math\n!ls ("], "right", ""),

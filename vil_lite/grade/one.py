@@ -54,7 +54,7 @@ def at_most(seconds: float):
         raise Broken("look by hand", f"the check itself computed for more than {seconds:.0f} s")
 
     before = signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds, seconds)  # again for the next try in `_open`
     try:
         yield
     finally:

@@ -34,6 +34,7 @@ WITHOUT = """No sandbox here: {why}.
   --unsafe         run the submissions without a sandbox, with your rights on your files: only for code that you have read"""
 INSTALL = """  Debian, Ubuntu   sudo apt-get install bubblewrap      Fedora   sudo dnf install bubblewrap
   macOS, Windows   there is no bubblewrap: grade inside Linux (WSL 2, a container, a virtual machine)"""
+UNKNOWN = "  see first whether `bwrap --ro-bind / / true` starts"
 REMEDIES = {  # what bwrap says: what helps
     "Unknown option": "  bubblewrap 0.7 or newer is wanted: Debian 12 and Ubuntu 24.04 have it",
     "setuid mode": "  take away its setuid bit (sudo chmod u-s /usr/bin/bwrap), or grade as root",
@@ -65,13 +66,13 @@ def check_sandbox(*secret: Path, unsafe: bool = False) -> None:
     command = [*([] if unsafe else isolated()), sys.executable, "-I", "-c", look, *NEEDED]
     trial = subprocess.run(command, capture_output=True, text=True)
     if trial.returncode:
-        remedy = next((text for said, text in REMEDIES.items() if re.search(said, trial.stderr)), INSTALL)
+        remedy = next((text for said, text in REMEDIES.items() if re.search(said, trial.stderr)), UNKNOWN)
         raise NoSandbox(WITHOUT.format(why=f"bwrap does not start ({trial.stderr.strip()[:300]})", remedy=remedy))
     for name in trial.stdout.split():
         spec = importlib.util.find_spec(name)
         place = f": it lies in {Path(spec.origin).parents[1]}" if spec and spec.origin else ""
         raise NoSandbox(
-            f"submissions would find no {name}{place}, and they see {sys.prefix} only.\n"
+            f"submissions would find no {name}{place}, outside {sys.prefix}.\n"
             "  Install torch and vil_lite into one virtual environment, and grade with its Python"
         )
 

@@ -21,7 +21,6 @@ import tempfile
 import traceback
 import types
 from contextlib import suppress
-from keyword import iskeyword
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "library")]
@@ -69,15 +68,15 @@ def limit(memory: int, seconds: int) -> None:
 
 SIMPLE = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 SIMPLE += (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Pass)
+MAGIC = re.compile(
+    r"(\s*)([%!?].*|[\w.]+\?{1,2}\s*|\w[\w., \[\]'\"]*=\s*[%!].*)"
+)  # %time, !pip, torch.sum?, files = !ls
 
 
-MAGIC = re.compile(r"(\s*)([%!?].*|[\w.]+\?{1,2}\s*|[\w., \[\]'\"]+=\s*[%!].*)")  # %time, !pip, torch.sum?, files = !ls
-
-
-def parse(cells: list[str]):
+def parse(cells: list[str], wanted):
     """The statements that may be run, [(file name, node)], and the cells that are no Python, {file name: message}.
 
-    Of a cell that is no Python stay the names that it defines, each as an empty function.
+    Of a cell that is no Python stay the wanted functions that it defines, empty: an older one does not count.
     """
     statements, broken = [], {}
     for number, source in enumerate(cells, start=1):
@@ -88,10 +87,8 @@ def parse(cells: list[str]):
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             said = f"{type(error).__name__}: {getattr(error, 'msg', error)}, in line {getattr(error, 'lineno', 1)}"
             broken[name] = f"the cell is no Python: {said}"
-            defined = re.findall(r"^def (\w+)", source, flags=re.M)
-            nodes = [
-                ast.parse(f"def {one}(): pass").body[0] for one in defined if one.isidentifier() and not iskeyword(one)
-            ]
+            defined = [one for one in wanted if re.search(rf"^def {one}\b", source, flags=re.M)]
+            nodes = [ast.parse(f"def {one}(): pass").body[0] for one in defined]
         statements += [(name, node) for node in nodes if runs(node)]
     return statements, broken
 
@@ -201,7 +198,7 @@ class Worker(Peer):
 
     def _serve_define(self, request):
         """Run what the wanted names need; report which names there are now, and the errors {name: text} of the others."""
-        statements, broken = parse(request["cells"])
+        statements, broken = parse(request["cells"], request["names"])
         chosen, errors = needed(statements, request["names"]), {}
         for package in packages(statements, chosen):
             with suppress(Exception):  # the student's own import will say why

@@ -15,7 +15,7 @@ from ultralytics.utils import DEFAULT_CFG_DICT, IterableSimpleNamespace
 from ultralytics.utils.torch_utils import get_flops
 
 from vil_lite.complexity import flops, parameters
-from vil_lite.yolo import C2fViL, model_yaml
+from vil_lite.yolo import C2fViL, available, model_yaml
 from vil_lite.yolo.environment import cache_dir
 from vil_lite.yolo.models import FAMILIES, PLACES, TASKS, name_of, stock_yaml, strides, tasks_of
 
@@ -210,6 +210,8 @@ def test_unknown_names_and_options_say_what_there_is():
         ValueError, match=r"task must be one of detect, segment, pose, obb, classify, got 'segmentation'"
     ):
         model_yaml("yolov8n-vil", task="segmentation")
+    with pytest.raises(ValueError, match=r"no family 'yolov7' \(did you mean 'yolov9'.*families: yolov8, yolov8-p2"):
+        available("yolov7")
     with pytest.raises(ValueError, match="nc must be a positive number of classes, got 0"):
         model_yaml("yolov8n-vil", nc=0)
 

@@ -1,10 +1,13 @@
 """The parser treats C2fViL as it treats C2f, and everything else as before."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
 from test_models import parsed
 from torch import nn
+from ultralytics import YOLO
 from ultralytics.nn import tasks
 from ultralytics.nn.modules import C2f, Conv
 from ultralytics.utils import callbacks
@@ -115,6 +118,40 @@ def test_the_head_is_that_of_the_family_when_every_row_is_ours(family, numbers, 
     other = tmp_path / "any.yaml"  # a name that tells nothing
     other.write_text(yaml.safe_dump(model | {"legacy": family == "yolov8"}))
     assert parameters(parsed(other)[-1]) == numbers
+
+
+class Inner(nn.Module):
+    def forward(self, x):
+        return x
+
+
+class C2fMine(C2f):
+    def __init__(self, c1, c2, n, options=None):
+        super().__init__(c1, c2, n)
+        self.m, self.options = nn.ModuleList(Inner() for _ in range(n)), options
+
+
+def test_a_block_of_ones_own_with_modules_of_its_own_is_read_by_load_weights(small, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(Path(small).read_text().replace("C2fViL", "C2fMine"))
+    register(C2fMine)
+    try:
+        YOLO(path).save(tmp_path / "mine.pt")
+        assert vil_lite.yolo.load_weights(YOLO(path), tmp_path / "mine.pt").missing == []
+    finally:
+        registration._BLOCKS.pop("C2fMine")
+
+
+def test_none_in_a_row_is_null_as_in_the_rows_of_ultralytics():
+    register(C2fMine)
+    try:
+        for written, wanted in (("None", None), ("{a: None, b: some}", {"a": None, "b": "some"})):
+            rows = yaml.safe_load(f"[[-1, 1, Conv, [16, 3, 2]], [-1, 1, C2fMine, [16, {written}]]]")
+            assert tasks.parse_model({"backbone": rows, "head": []}, 3, False)[0][1].options == wanted
+    finally:
+        registration._BLOCKS.pop("C2fMine")
+    rows = yaml.safe_load("[[-1, 1, Conv, [32, 3, 2]], [-1, 1, C2fViL, [32, {design: None, chunk_size: None}]]]")
+    tasks.parse_model({"backbone": rows, "head": []}, ch=3, verbose=False)
 
 
 def test_register_refuses_what_it_cannot_serve():

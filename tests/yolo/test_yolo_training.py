@@ -29,6 +29,7 @@ import sys, json, torch
 torch.set_num_threads(1)
 from pathlib import Path
 from ultralytics import YOLO
+from ultralytics.engine.exporter import Exporter
 run, data, image = sys.argv[1:]
 model = YOLO(f"{run}/weights/best.pt")
 boxes = model.predict(image, imgsz=64, conf=0.001, verbose=False)[0].boxes.data
@@ -36,6 +37,8 @@ torch.save(boxes, f"{run}/fresh.pt")
 metrics = model.val(data=data, imgsz=64, batch=8, workers=0, plots=False, verbose=False, project=run, name="val")
 print("mAP50", float(metrics.box.map50))
 assert not attempts, attempts
+Exporter(_callbacks=model.callbacks)  # as model.export() makes it; a trainer asks for callbacks in the same way
+print([call.__name__ for event in ("on_export_start", "on_train_end") for call in model.callbacks[event]])
 """
 
 
@@ -51,6 +54,7 @@ def test_best_pt_predicts_bit_identically_and_validates_in_a_fresh_process(train
     there = torch.load(trained / "fresh.pt", weights_only=True)
     assert len(here) > 0 and torch.equal(here, there)
     assert "mAP50" in output
+    assert output.count("'prepare'") == output.count("'say_what_it_needs'") == 1
 
 
 KILLED = """

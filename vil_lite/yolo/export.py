@@ -8,9 +8,9 @@ from functools import wraps
 
 import torch
 from torch.onnx import symbolic_helper
-from ultralytics.utils import callbacks
 
 from vil_lite.block import MLSTMCell
+from vil_lite.yolo.registration import call_at
 
 try:
     from torch.onnx._internal.torchscript_exporter import symbolic_opset13
@@ -22,8 +22,7 @@ OPSET = 13  # the first with `unflatten`; a rule serves all later ones
 
 def tell_exporter():
     """Let ultralytics call `prepare` before each export (a callback of its own)."""
-    if prepare not in callbacks.default_callbacks["on_export_start"]:
-        callbacks.default_callbacks["on_export_start"].append(prepare)
+    call_at("on_export_start", prepare)
 
 
 def prepare(exporter):

@@ -53,8 +53,10 @@ REPLACED = {"C2f", "C2", "C3k2", "C2fCIB", "C2fPSA", "A2C2f", "RepNCSPELAN4"}
 
 
 def available(family: str | None = None) -> list[str]:
-    """The names that `model_yaml` knows, of one family or of all."""
-    families = [family] if family else FAMILIES
+    """The names that `model_yaml` knows, of one family or of all.  Raises ValueError for a family that there is not."""
+    if family is not None and family not in FAMILIES:
+        raise ValueError(f"no family {family!r}{did_you_mean(family, FAMILIES)}; families: {', '.join(FAMILIES)}")
+    families = FAMILIES if family is None else [family]
     names = [name_of(f, scale, place) for f in families for place in PLACES for scale in FAMILIES[f]]
     return names + [REPORTED] * ("yolov8" in families)
 

@@ -35,6 +35,8 @@ def register(block: type[nn.Module]) -> type[nn.Module]:
 
     block: an nn.Module class called as block(channels_in, channels_out, repeats, *arguments of the YAML row after the first,
     which is the output channels).  Registering a name again replaces it.
+    Restricted loading (load_weights, ULTRALYTICS_SAFE_LOAD=1) rebuilds the block, and from the first model with it on the
+    modules in it, too; a process that opens its checkpoint before hands their classes to torch.serialization.add_safe_globals.
     Raises TypeError for anything else, ValueError for a name that ultralytics itself uses.  Warns when the class stands in
     `__main__`: a checkpoint stores its address there, and no other process finds it.
     """
@@ -59,7 +61,7 @@ def register(block: type[nn.Module]) -> type[nn.Module]:
     if not _BLOCKS:  # the first: ultralytics learns of us
         tasks.parse_model = _with_our_blocks(tasks.parse_model)
         trainer.check_amp = _with_our_test(trainer.check_amp)
-        callbacks.default_callbacks["on_train_end"].append(say_what_it_needs)
+        call_at("on_train_end", say_what_it_needs)
         with suppress(ModuleNotFoundError):  # without it ultralytics prints no GFLOPs
             rules = import_module("thop.profile").register_hooks
             rules.update({MLSTMCell: count_cell, LinearBlockDiagonal: count_tiles})
@@ -73,6 +75,26 @@ def allow_in_checkpoints(module):
     theirs = ("torch.nn.", "ultralytics.")  # ultralytics allows these itself
     parts = {type(m) for m in module.modules()}
     torch.serialization.add_safe_globals([p for p in parts if not p.__module__.startswith(theirs)])
+
+
+def call_at(event, ours):
+    """Let ultralytics call `ours` at one of its events, for every model.
+
+    YOLO("best.pt") copies the callbacks before it opens the file, and only that imports this package: so what trains or
+    exports such a model asks for ours once more, with the callbacks of ultralytics' integrations.
+    """
+    if ours in callbacks.default_callbacks[event]:
+        return
+    stock = callbacks.add_integration_callbacks
+    callbacks.default_callbacks[event].append(ours)
+
+    @wraps(stock)
+    def add_integration_callbacks(instance):
+        stock(instance)
+        if ours not in instance.callbacks[event]:
+            instance.callbacks[event].append(ours)
+
+    callbacks.add_integration_callbacks = add_integration_callbacks
 
 
 def count_cell(cell, inputs, output):
@@ -156,12 +178,22 @@ def _built(block, stand_in, arguments):
     default = Conv.default_act
     Conv.default_act = stand_in.cv1.act  # a YAML may choose the activation; the parser has put the usual one back
     try:
-        layer = block(stand_in.cv1.conv.in_channels, stand_in.cv2.conv.out_channels, len(stand_in.m), *arguments)
+        layer = block(
+            stand_in.cv1.conv.in_channels, stand_in.cv2.conv.out_channels, len(stand_in.m), *map(_null, arguments)
+        )
     finally:
         Conv.default_act = default
+    allow_in_checkpoints(layer)
     layer.i, layer.f, layer.type = stand_in.i, stand_in.f, f"{block.__module__}.{block.__name__}"
     layer.np = parameters(layer)
     return layer
+
+
+def _null(argument):
+    """An argument of a row, in which ultralytics' YAMLs write None for YAML's null."""
+    if isinstance(argument, dict):
+        return {key: _null(value) for key, value in argument.items()}
+    return None if argument == "None" else argument
 
 
 def _scale(d):

@@ -1,10 +1,13 @@
 """The detector that comes with the package, and the file format it comes in."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from ultralytics import YOLO
 from ultralytics.nn.modules import C2f
+from ultralytics.nn.tasks import DetectionModel
 
 import vil_lite.yolo
 from vil_lite.complexity import parameters
@@ -73,6 +76,55 @@ def test_what_is_not_a_packed_file_is_refused(packed, tmp_path):
         shipped.airfield_detector(tmp_path / "cut.pth")
     with pytest.raises(ValueError, match="damaged or not a file"):  # a pickle with classes in it: never loaded
         shipped.airfield_detector(packed / "whole.pt")
+
+
+def test_a_packed_file_runs_no_code_and_writes_nothing_outside_the_cache(tmp_path):
+    saved, ran = torch.load(shipped.PLAIN, weights_only=True), tmp_path / "ran"
+    code = {"activation": f"(__import__('pathlib').Path({str(ran)!r}).touch(), torch.nn.SiLU())[1]"}
+    download = {"backbone": [[-1, 1, "torch_safe_load", [f"{tmp_path}/evil.pt"]], *saved["yaml"]["backbone"]]}
+    for changes in ({"yaml": saved["yaml"] | code}, {"yaml": saved["yaml"] | download}, {"model": f"../..{ran}"}):
+        torch.save(saved | changes, tmp_path / "evil.pth")
+        with pytest.raises(ValueError, match="damaged or not a file that pack"):
+            shipped.airfield_detector(tmp_path / "evil.pth")
+        assert [path.name for path in tmp_path.iterdir()] == ["evil.pth"]
+
+
+def test_networks_whose_yaml_has_one_scale_or_none_are_packed(tmp_path):
+    copied = tmp_path / "yolov8s-airfield.yaml"
+    shutil.copy(vil_lite.yolo.model_yaml("yolov8n-vil"), copied)
+    for network, name in ((YOLO(copied), "mine"), (YOLO("yolov9t.yaml"), "yolov9t")):
+        network.save(tmp_path / "own.pt")
+        shipped.pack(tmp_path / "own.pt", tmp_path / "own.pth", name, 64)
+        packed = shipped.airfield_detector(tmp_path / "own.pth").model
+        shapes = {key: x.shape for key, x in network.model.state_dict().items()}
+        assert {key: x.shape for key, x in packed.state_dict().items()} == shapes
+
+
+def test_what_cannot_be_packed_is_refused(packed, small, tmp_path):
+    def pack(name="mine"):
+        shipped.pack(tmp_path / "own.pt", tmp_path / "own.pth", name, 64)
+
+    grey = YOLO(small)
+    grey.model = DetectionModel(small, ch=1, verbose=False)
+    grey.save(tmp_path / "own.pt")
+    with pytest.raises(
+        ValueError, match="checkpoint: .*own.pt takes images of 1 channels; pack.. takes detectors of 3"
+    ):
+        pack()
+    YOLO(vil_lite.yolo.model_yaml("yolov8n-vil", task="classify")).save(tmp_path / "own.pt")
+    with pytest.raises(ValueError, match="checkpoint: .*own.pt is for the task 'classify'; pack.. takes detectors"):
+        pack()
+    shutil.copy(packed / "whole.pt", tmp_path / "own.pt")
+    with pytest.raises(ValueError, match="name: ultralytics reads 'yolov8s-mine' as scale s, and .* has scale n"):
+        pack("yolov8s-mine")
+    with pytest.raises(ValueError, match="name: '../mine' must be the name of a file, without folders"):
+        pack("../mine")
+    fused = YOLO(packed / "whole.pt")
+    fused.fuse()
+    fused.save(tmp_path / "own.pt")
+    with pytest.raises(ValueError, match="own.pt is fused; name one that was saved before fuse"):
+        pack()
+    assert not (tmp_path / "own.pth").exists()
 
 
 @pytest.mark.parametrize(("weights", "kind"), [(shipped.WEIGHTS, vil_lite.yolo.C2fViL), (shipped.PLAIN, C2f)])

@@ -17,8 +17,8 @@ P4 and P5 have five seeds, the others three.
 Kill it at any time: the same command goes on where it stopped.  Each run has one thread and trains in bfloat16, so two commands
 with other --models or --seeds use two cores; the last one, without options, records.  Small files of finished runs (JSON, NPZ)
 lie in experiments/runs/ch15_compare: commit them to go on elsewhere; weights and ultralytics' folders lie beside them and are
-ignored.  A run takes some 10 minutes on a core that multiplies bfloat16.  Writes book/results/ch15_compare.json.  What the
-models cost is measured apart, by ch15_cost.py.
+ignored.  A run takes some 10 minutes on a core that multiplies bfloat16.  (The recorded runs computed the loss in bfloat16,
+too; it is in float32 now.)  Writes book/results/ch15_compare.json.  What the models cost is measured apart, by ch15_cost.py.
 """
 
 import argparse

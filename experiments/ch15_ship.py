@@ -11,7 +11,8 @@ counts; the detectors are judged, as packed, on 2000 scenes that played no part.
 that ch15_compare.py compares.
 
 Kill it at any time: it goes on after the last whole epoch.  Scenes, epochs and weights are kept in experiments/ch15_ship/.  About
-five hours on one core with bfloat16.  Writes vil_lite/yolo/weights/ with the cards, and book/results/ch15_ship.json.
+five hours on one core with bfloat16.  (The recorded runs computed the loss in bfloat16, too; it is in float32 now.)  Writes
+vil_lite/yolo/weights/ with the cards, and book/results/ch15_ship.json.
 """
 
 import argparse

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from ultralytics import YOLO
+from ultralytics.cfg import get_cfg
 from ultralytics.engine import trainer
 from ultralytics.nn.tasks import DetectionModel
 
@@ -225,6 +226,27 @@ def test_load_weights_reads_files_and_refuses_strangers(small, trained, toy_data
         load_weights(YOLO(small), {"encoder.weight": torch.zeros(3)})
 
 
+def test_load_weights_does_not_mix_fused_and_unfused(small, tmp_path):
+    fused, plain = YOLO(small), YOLO(small)
+    fused.fuse()
+    fused.save(tmp_path / "fused.pt")
+    for source in (fused, tmp_path / "fused.pt"):
+        with pytest.raises(ValueError, match="source: it is fused, .* load before fuse"):
+            load_weights(plain, source)
+    before = fused.model.model[0].conv.weight.clone()
+    with pytest.raises(ValueError, match="model: it is fused, .* load before fuse"):
+        load_weights(fused, plain)
+    assert torch.equal(fused.model.model[0].conv.weight, before)
+    assert load_weights(fused, fused.model.state_dict()).fraction == 1
+    only_blocks = {name: x for name, x in plain.model.state_dict().items() if ".m." in name}  # biases and no norms
+    assert load_weights(plain, only_blocks).unused == []
+
+
+@pytest.mark.parametrize("batch", [-1, 0.7])
+def test_settings_for_a_batch_that_ultralytics_chooses(batch):
+    assert get_cfg(overrides=train_settings(batch)).nbs == 64
+
+
 def test_train_settings_keep_the_forget_gates(small, toy_data, tmp_path):
     """With ultralytics' default warm-up the biases of the gates run away from their initial 3 ... 6 within an epoch."""
     moved = {}
@@ -242,15 +264,24 @@ def test_train_settings_keep_the_forget_gates(small, toy_data, tmp_path):
 
 
 def test_on_a_cpu_training_can_multiply_in_bfloat16(small, toy_data, tmp_path):
-    model, seen = YOLO(small), []
+    model, seen, lost = YOLO(small), [], []
 
     def watch(trainer):
         cell = next(m for m in trainer.model.modules() if isinstance(m, ViLLayer))
         cell.proj_up.register_forward_hook(lambda module, inputs, output: seen.append((module.training, output.dtype)))
 
+    def watch_loss(trainer):
+        criterion = trainer.model.criterion = trainer.model.init_criterion()
+        for part in (criterion.bbox_loss, criterion.bce):
+            part.register_forward_pre_hook(
+                lambda module, inputs: lost.extend(x.dtype for x in inputs if torch.is_tensor(x))
+            )
+
     train_in_bfloat16(model)
     model.add_callback("on_train_start", watch)
+    model.add_callback("on_train_start", watch_loss)
     model.train(data=str(toy_data), epochs=1, imgsz=64, project=str(tmp_path), **train_settings(8, device="cpu"))
+    assert set(lost) <= {torch.float32, torch.bool} and torch.float32 in lost
     assert {dtype for training, dtype in seen if training} == {torch.bfloat16}
     assert {dtype for training, dtype in seen if not training} <= {torch.float32}
     kept = YOLO(model.trainer.last).model

@@ -10,9 +10,10 @@ from torch import nn
 from ultralytics.nn import tasks
 
 
-def train_settings(batch: int = 16, device: str | int | None = None, **changes: Any) -> dict[str, Any]:
+def train_settings(batch: float = 16, device: str | int | None = None, **changes: Any) -> dict[str, Any]:
     """Arguments for YOLO(...).train() that suit gates and small data; `changes` are added or take precedence.
 
+    batch: images of an optimizer step; -1 or a share of the memory lets ultralytics choose, and gather 64 images for a step.
     device: as for ultralytics, "cpu", 0, "0,1", ...; None is the GPU if there is one.  On a CPU the images are read by the
     process that trains; on a GPU by 8 others, and bfloat16, where the GPU computes in it, halves the memory (the gates
     stay in float32 or better).
@@ -20,7 +21,8 @@ def train_settings(batch: int = 16, device: str | int | None = None, **changes: 
     gpu = torch.cuda.is_available() if device is None else str(device) not in ("cpu", "mps")
     return {
         "batch": batch,
-        "nbs": batch,  # ultralytics otherwise gathers 64 images for one optimizer step: on small data, one step an epoch
+        # ultralytics otherwise gathers 64 images for one optimizer step: on small data, one step an epoch
+        **({"nbs": batch} if float(batch) >= 1 else {}),
         "optimizer": "AdamW",  # "auto" may choose an orthogonalising optimizer, which is not made for gates
         "lr0": 2e-3,
         # An optimizer chosen by name keeps ultralytics' default, 0.1, which would carry the forget gates' biases away in the
@@ -82,16 +84,28 @@ def train_in_bfloat16(model):
 def _cast_on_the_way(trainer):
     casts = []
 
-    def enter(module, inputs):
+    def enter(layer, inputs):
         casts.append(torch.autocast("cpu", torch.bfloat16))
         casts[-1].__enter__()
 
-    def leave(module, inputs, output):
+    def leave(layer, inputs, output):
         casts.pop().__exit__(None, None, None)
 
     trainer.model.to(memory_format=torch.channels_last)  # what these CPUs' convolutions read without rearranging
-    trainer.model.register_forward_pre_hook(enter)
-    trainer.model.register_forward_hook(leave, always_call=True)
+    layers = trainer.model.model  # one by one: the network's own forward computes the loss, too
+    for layer in layers:
+        layer.register_forward_pre_hook(enter)
+        layer.register_forward_hook(leave, always_call=True)
+    layers[-1].register_forward_hook(lambda head, inputs, output: _in_float32(output))
+
+
+def _in_float32(output):
+    """What a head returns, for the loss: tensors of floating-point numbers in float32."""
+    if isinstance(output, dict):
+        return {name: _in_float32(part) for name, part in output.items()}
+    if isinstance(output, (list, tuple)):
+        return type(output)(_in_float32(part) for part in output)
+    return output.float() if torch.is_tensor(output) and output.is_floating_point() else output
 
 
 class Loaded(NamedTuple):
@@ -117,7 +131,8 @@ def load_weights(model: Any, source: Any) -> Loaded:
     model: a YOLO or its nn.Module.       source: a path to a .pt file, a YOLO, an nn.Module or a state dict.
     A file is read with restricted loading, which runs no code from it.  After this, YOLO(...).train() starts from these
     weights; set by hand, they would be lost, because the trainer builds the model anew.
-    Raises ValueError when the source cannot be read as a YOLO and when not a single tensor fits.
+    Raises ValueError when the source cannot be read as a YOLO, when not a single tensor fits, and when one of the two is fused
+    and the other is not.
     """
     network = model if isinstance(model, nn.Module) and not hasattr(model, "ckpt") else model.model
     target, given = network.state_dict(), _state_dict(source)
@@ -126,6 +141,12 @@ def load_weights(model: Any, source: Any) -> Loaded:
         raise ValueError(
             "no tensor of the source has the name and shape of one in the model; is it a YOLOv8 of this scale?"
         )
+    for fused, other, name in ((given, target, "source"), (target, given, "model")):
+        if _norms_of_biases(fused) & other.keys() - fused.keys():
+            raise ValueError(
+                f"{name}: it is fused, its norms are folded into its convolutions, and those of the other are not; build or "
+                "read it anew and load before fuse()"
+            )
     network.load_state_dict(fits, strict=False)
     if network is not model:
         model.ckpt = {"model": network}  # tells YOLO.train() that the weights of this object count
@@ -152,8 +173,14 @@ def _state_dict(source):
         there = "is not a checkpoint of a YOLO" if Path(source).is_file() else "is not there"
         raise ValueError(
             f"source: {str(source)!r} {there} ({type(error).__name__}: {error}); name a .pt file that ultralytics wrote, "
-            "or pass a YOLO, an nn.Module or a state dict"
+            "or pass a YOLO, an nn.Module or a state dict (a file with classes of your own needs "
+            "torch.serialization.add_safe_globals)"
         ) from error
+
+
+def _norms_of_biases(names):
+    """The norms whose biases fuse() puts into convolutions: model.0.conv.bias -> model.0.bn.bias"""
+    return {f"{name.removesuffix('conv.bias')}bn.bias" for name in names if name.endswith(".conv.bias")}
 
 
 def _by_part(names):

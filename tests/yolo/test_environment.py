@@ -124,6 +124,24 @@ def test_a_training_gets_the_settings_unless_it_says_otherwise(tmp_path):
     assert "amp=False" in with_file and not any(a.startswith(("optimizer", "nbs")) for a in with_file)
 
 
+def test_task_mode_and_model_of_a_cfg_file_count(tmp_path):
+    file = tmp_path / "c.yaml"
+    file.write_text("task: segment\nmode: train\nmodel: yolov8n-vil\nbatch: 4\n")
+    wanted = f"model={model_yaml('yolov8n-vil', task='segment')}"
+    arguments = resolve([f"cfg={file}"])
+    assert arguments[:2] == [f"cfg={file}", wanted] and "nbs=4" in arguments
+    assert resolve([f"cfg={file}", "model=yolov8n-vil", "val"]) == [f"cfg={file}", wanted, "val"]
+    assert resolve([f"cfg={file}", "detect", "val"])[-1] == f"model={model_yaml('yolov8n-vil')}"
+    assert resolve([f"cfg={file}", "val", "model=yolov8n.yaml"]) == [f"cfg={file}", "val", "model=yolov8n.yaml"]
+
+
+def test_an_exported_folder_is_no_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my-vil_openvino_model").mkdir()
+    arguments = ["predict", "model=my-vil_openvino_model", "source=x"]
+    assert resolve(arguments) == arguments
+
+
 def test_the_command_line_trains(toy_data, tmp_path):
     where = [f"data={toy_data}", f"project={tmp_path}", "name=cli", "imgsz=64", "batch=8", "plots=False"]
     command = [sys.executable, "-m", "vil_lite.yolo", "train", "model=yolov8n-vil", "epochs=1", *where]

@@ -11,8 +11,9 @@ import os
 import sys
 from pathlib import Path
 
-from ultralytics.cfg import entrypoint, merge_equals_args
+from ultralytics.cfg import MODES, entrypoint, merge_equals_args
 from ultralytics.utils import YAML
+from ultralytics.utils.checks import check_yaml
 
 # Importing from vil_lite.yolo registers the block; the `yolo` command cannot know a YAML that names it.
 from vil_lite.yolo.models import TASKS, model_yaml
@@ -24,24 +25,29 @@ def resolve(arguments):
     gets what `train_settings` says, except where the command or its cfg=FILE says something else."""
     arguments = merge_equals_args(list(arguments))
     given = dict(argument.lstrip("-").partition("=")[::2] for argument in arguments)
-    task = given.get("task") or next((argument for argument in arguments if argument in TASKS), "detect")
-    resolved = []
-    for argument in arguments:
-        key, _, value = argument.lstrip("-").partition("=")
-        ours = key == "model" and "-vil" in value and not ({"/", os.sep} & set(value) or value.endswith(".pt"))
-        resolved.append(f"model={model_yaml(value, task=task)}" if ours and not Path(value).is_file() else argument)
-    if "train" in arguments or given.get("mode") == "train":
-        resolved += [f"{key}={value}" for key, value in _missing(given).items()]
-    return resolved
+    for key, words in (("task", TASKS), ("mode", MODES)):
+        given |= {key: argument for argument in arguments if argument in words}
+    chosen = {**(YAML.load(check_yaml(given["cfg"])) if given.get("cfg") else {}), **given}
+    if _is_ours(model := str(chosen.get("model"))):
+        path = f"model={model_yaml(model, task=chosen.get('task') or 'detect')}"
+        arguments = [path if argument.lstrip("-").startswith("model=") else argument for argument in arguments]
+        arguments += [path] * ("model" not in given)
+    if chosen.get("mode") == "train":
+        arguments += [f"{key}={value}" for key, value in _missing(chosen).items()]
+    return arguments
 
 
-def _missing(given):
+def _is_ours(model):
+    """Whether a model is named, as those of this package are, and not the path of a file or folder."""
+    return "-vil" in model and not ({"/", os.sep} & set(model) or model.endswith(".pt") or Path(model).exists())
+
+
+def _missing(set_there):
     """The settings of a training that neither the command nor the file that it names as cfg sets."""
-    if given.get("resume", "False") != "False":
+    if set_there.get("resume") not in (None, False, "False"):
         return {}  # goes on with those of its beginning
-    set_there = {**YAML.load(given["cfg"]), **given} if given.get("cfg") else given
     chosen = {} if "device" not in set_there else {"device": set_there["device"]}
-    settings = train_settings(set_there.get("batch", 16), **chosen)
+    settings = train_settings(set_there.get("batch") or 16, **chosen)
     return {key: value for key, value in settings.items() if key not in set_there and key != "plots"}
 
 

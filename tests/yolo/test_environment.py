@@ -1,10 +1,12 @@
 """No network attempt, whenever one asks for that; and the command line."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 import yaml
+from ultralytics.utils import SETTINGS
 
 from vil_lite.yolo.__main__ import resolve
 from vil_lite.yolo.models import model_yaml
@@ -19,6 +21,7 @@ assert utils.ONLINE is False and utils.AUTOINSTALL is False and events.events.en
 assert checks.check_font("Arial.ttf").exists() and checks.check_font("Arial.Unicode.ttf").exists()
 assert not attempts, attempts
 print("quiet")
+print(utils.SETTINGS["datasets_dir"])
 
 import runpy, sys
 sys.argv = ["vil_lite.yolo", "train", "model=yolov8n-vill"]
@@ -66,12 +69,18 @@ except RuntimeError as error:
 @pytest.fixture(scope="module")
 def before(fresh, tmp_path_factory):
     """What a process printed that asked for no network, imported this package and then called its command line."""
-    folder = str(tmp_path_factory.mktemp("before"))
-    return fresh(BEFORE, VIL_LITE_CACHE=folder, YOLO_CONFIG_DIR=folder)
+    folder = tmp_path_factory.mktemp("before")
+    settings = folder / ".config/Ultralytics/settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({**SETTINGS, "datasets_dir": str(folder / "mine")}))
+    home = {"HOME": str(folder), "XDG_CONFIG_HOME": str(folder / ".config"), "YOLO_CONFIG_DIR": ""}
+    return fresh(BEFORE, VIL_LITE_CACHE=str(folder), **home)
 
 
 def test_offline_before_ultralytics(before):
-    assert "quiet" in before
+    """Without YOLO_CONFIG_DIR, as most people have it: their settings of ultralytics count."""
+    quiet, datasets = before.splitlines()[:2]
+    assert quiet == "quiet" and datasets.endswith("/mine")
 
 
 @pytest.fixture(scope="module")

@@ -236,6 +236,12 @@ def test_forward_is_not_overridden():
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("VIL_LITE_CACHE", str(tmp_path / "new"))
     assert cache_dir() == (tmp_path / "new").resolve()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VIL_LITE_CACHE", "~/mine")
+    assert cache_dir() == (tmp_path / "mine").resolve()
+    monkeypatch.setenv("VIL_LITE_CACHE", "")  # empty is not set
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert cache_dir() == (tmp_path / ".cache/vil_lite").resolve()
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VIL_LITE_CACHE", str(tmp_path / "file" / "below"))
     with pytest.raises(OSError, match="set VIL_LITE_CACHE to a folder that can be written to"):

@@ -26,7 +26,7 @@ def resolve(arguments):
     arguments = merge_equals_args(list(arguments))
     given = dict(argument.lstrip("-").partition("=")[::2] for argument in arguments)
     for key, words in (("task", TASKS), ("mode", MODES)):
-        given |= {key: argument for argument in arguments if argument in words}
+        given |= [(key, argument) for argument in arguments if argument in words]
     chosen = {**(YAML.load(check_yaml(given["cfg"])) if given.get("cfg") else {}), **given}
     if _is_ours(model := str(chosen.get("model"))):
         path = f"model={model_yaml(model, task=chosen.get('task') or 'detect')}"

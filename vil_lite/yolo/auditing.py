@@ -8,6 +8,7 @@ Ultralytics drops an image with a bad label line, and takes one without labels f
 
 import hashlib
 import warnings
+from glob import escape, glob
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,19 +30,23 @@ def audit(data: str | Path) -> list[Problem]:
     """Look through the images and labels of a data.yaml (path) and return the problems, a list of (place, problem).
 
     Images that cannot be read, are too small or too large, or stand in two splits; images without a label file and label
-    files without an image; lines that are no label: words, missing numbers, a class that there is not, coordinates outside
-    0..1, boxes without area, the same line twice.  Labels of boxes, polygons, oriented boxes and (with kpt_shape) poses.
+    files without an image in any split; lines that are no label: words, missing numbers, a class that there is not,
+    coordinates outside 0..1, boxes without area, the same line twice; boxes and polygons in one file.  Labels of boxes,
+    polygons, oriented boxes and (with kpt_shape) poses.
     Nothing is changed.  Raises what ultralytics raises for a data.yaml that it cannot use.
     """
     found = check_det_dataset(str(data), autodownload=False)
     classes, keypoints = len(found["names"]), found.get("kpt_shape")
     problems: list[Problem] = []
     seen: dict[bytes, tuple[str, str]] = {}
-    for split, images in images_of(found).items():
-        labels = {Path(path) for path in img2label_paths([str(path) for path in images])}
-        folders = {label.parent for label in labels}
-        for label in sorted(file for folder in folders for file in folder.glob("*.txt") if file not in labels):
+    splits = images_of(found)
+    labels = {split: {Path(p) for p in img2label_paths([*map(str, images)])} for split, images in splits.items()}
+    expected = set().union(*labels.values())
+    for split, images in splits.items():
+        folders = {label.parent for label in labels[split]}
+        for label in sorted(file for folder in folders for file in folder.glob("*.txt") if file not in expected):
             problems.append(Problem(f"{split}/{label.name}", "a label file without an image"))
+            expected.add(label)  # told once
         for image in images:
             place = f"{split}/{image.name}"
             if problem := _unreadable(image):
@@ -54,7 +59,9 @@ def audit(data: str | Path) -> list[Problem]:
             if not label.is_file():
                 problems.append(Problem(place, "no label file: it counts as background"))
                 continue
-            for number, problem in _bad_lines(label.read_text(errors="replace"), classes, keypoints):
+            for number, problem in _bad_lines(
+                label.read_text(encoding="utf-8-sig", errors="replace"), classes, keypoints
+            ):
                 problems.append(Problem(f"{split}/{label.name}:{number}", problem))
     return problems
 
@@ -67,9 +74,10 @@ def images_of(found):
         images = []
         for place in map(Path, places if isinstance(places, list) else [places]):
             if place.is_dir():
-                images += [p for p in place.rglob("*") if p.suffix[1:].lower() in IMG_FORMATS]
+                files = glob(str(Path(escape(str(place))) / "**" / "*.*"), recursive=True)  # as ultralytics: not .*.*
+                images += [p for p in map(Path, files) if p.suffix[1:].lower() in IMG_FORMATS]
             else:  # a list of files; those that begin with ./ lie beside it
-                lines = [line.strip() for line in place.read_text(encoding="utf-8").splitlines()]
+                lines = [line.strip() for line in place.read_text(encoding="utf-8-sig").splitlines()]
                 images += [place.parent / line if line.startswith("./") else Path(line) for line in lines if line]
         if images:
             splits[split] = sorted(images)
@@ -98,6 +106,7 @@ def _unreadable(path):
 def _bad_lines(text, classes, keypoints):
     """(number of the line, problem) for each line that is no label; blank lines are none."""
     lines: dict[tuple, int] = {}
+    shapes: set[bool] = set()  # whether a polygon
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
@@ -113,13 +122,14 @@ def _bad_lines(text, classes, keypoints):
             continue
         if kind not in range(classes):  # 3.0 is, NaN and infinity are not
             yield number, f"class {line.split()[0]}: there are 0 to {classes - 1}"
-        box = numbers if polygon else numbers[:4]
-        if not all(0 <= x <= 1 for x in box):
-            yield (
-                number,
-                f"{next(x for x in box if not 0 <= x <= 1):g} is not in 0..1: fractions of the image, not pixels",
-            )
-        elif not polygon and min(box[2:]) == 0:
+        if shapes == {not polygon}:
+            yield number, f"a {'polygon among boxes' if polygon else 'box among polygons'}: the image is left out"
+        shapes.add(polygon)
+        step = keypoints[1] if keypoints else 2  # x and y, of poses often with a third number, 0, 1 or 2
+        points = numbers[:4] + [x for start in range(4, len(numbers), step) for x in numbers[start : start + 2]]
+        if outside := [x for x in points if not 0 <= x <= 1]:
+            yield number, f"{outside[0]:g} is not in 0..1: fractions of the image, not pixels"
+        elif not polygon and min(numbers[2:4]) == 0:
             yield number, "a box without area"
         first = lines.setdefault((kind, *numbers), number)
         if first != number:

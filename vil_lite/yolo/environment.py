@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 from vil_lite._files import write
@@ -15,10 +16,10 @@ def wanted_offline():
 
 def cache_dir():
     """The folder for generated files: VIL_LITE_CACHE, else vil_lite/ in the user's cache, else one below the temporary folder."""
-    if "VIL_LITE_CACHE" in os.environ:
-        candidates = [Path(os.environ["VIL_LITE_CACHE"])]  # named by the user: no silent second choice
+    if named := os.environ.get("VIL_LITE_CACHE"):
+        candidates = [Path(named).expanduser()]  # by the user: no silent second choice
     else:
-        home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "vil_lite"
+        home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vil_lite"
         candidates = [home, Path(tempfile.gettempdir()) / f"vil_lite-{os.environ.get('USER', 'user')}"]
     for folder in candidates:
         try:
@@ -36,10 +37,11 @@ def offline() -> None:
     """Let ultralytics make no network attempt in this process and those it starts.
 
     No look-up whether the network is there, no usage statistics, no installation of packages, no download of fonts for
-    plots (matplotlib's DejaVu Sans stands in for Arial).  Ultralytics decides this while it is imported: importing
-    vil_lite.yolo with YOLO_OFFLINE=1 in the environment calls this function first.  Two attempts cannot be stopped from here:
-    amp=True on a GPU downloads a model for a self-test (not for a model with a block of ours, which is tried itself), and
-    naming a file that is not there may download that.
+    plots (matplotlib's DejaVu Sans stands in for Arial, from now on, in the folder of ultralytics' settings).  Ultralytics
+    decides this while it is imported: importing vil_lite.yolo with YOLO_OFFLINE=1 in the environment calls this function
+    first.  Three attempts cannot be stopped from here: amp=True on a GPU downloads a model for a self-test (not for a model
+    with a block of ours, which is tried itself), naming a file that is not there may download that, and services that the
+    user's settings of ultralytics turn on (wandb, ...) are called.
     Raises RuntimeError when ultralytics was imported without YOLO_OFFLINE=1: then it is too late.
     """
     utils = sys.modules.get("ultralytics.utils")
@@ -50,11 +52,7 @@ def offline() -> None:
         )
     os.environ["YOLO_OFFLINE"] = "1"
     os.environ["YOLO_AUTOINSTALL"] = "0"
-    if utils is None:
-        os.environ.setdefault("YOLO_CONFIG_DIR", str(cache_dir() / "ultralytics-offline"))
-        _provide_fonts(Path(os.environ["YOLO_CONFIG_DIR"]).expanduser() / "Ultralytics")
-    else:
-        _provide_fonts(utils.USER_CONFIG_DIR)
+    _provide_fonts(import_module("ultralytics.utils").USER_CONFIG_DIR)
 
 
 def _provide_fonts(config):

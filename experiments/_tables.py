@@ -5,6 +5,7 @@ seed is judged on the test images.  A few settings are also trained for twice as
 was long enough.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -16,14 +17,17 @@ from vil_lite import VisionLSTM
 from vil_lite.data import digits, fashion, scenes32
 
 RATES = (1.25e-3, 2.5e-3, 5e-3, 1e-2)
-UPDATES = {"scenes": 1500, "centre": 500, "border": 2000}  # a pair in the centre is learnt soon
+UPDATES = {"scenes": 1500, "centre": 1000, "border": 2000}
+SCENES = {"scenes": 6400, "centre": 400, "border": 1600}  # to train with; so few that the poolings do not all end at 100 %
 CHOOSER = 100  # the seed that chooses the rate and is never judged
 
 
 class Data(NamedTuple):
-    """train, and tests {name: examples}; choose: (examples to train on, examples to choose with), none of them a test."""
+    """train(seed): examples to train on.   tests: {name: examples}.   choose: (examples to train on, examples to choose with),
+    none of them a test.
+    """
 
-    train: tuple
+    train: Callable
     tests: dict
     choose: tuple
     updates: int
@@ -43,14 +47,14 @@ def load(name, tiny=False):
         model = {"image_size": 28, "patch_size": 4}
     else:
         return _scenes(name, tiny)
-    data = Data(split.train, {name: split.test}, held_out(split.train), updates, seeds, model)
+    data = Data(lambda seed: split.train, {name: split.test}, held_out(split.train), updates, seeds, model)
     if name == "fashion":  # 49 tokens and 10,000 tests: each run is long, and its accuracy known well
         data = data._replace(longer=1)
     return _tiny(data) if tiny else data
 
 
 def _scenes(place, tiny):
-    count = (64, 32) if tiny else (6400, 4000)
+    count = (64, 32) if tiny else (SCENES[place], 4000)
     draw = partial(scenes32.draw, place="anywhere" if place == "scenes" else place)
     others = [place] if place == "scenes" else ["centre", "border"]
     tests = {
@@ -58,7 +62,8 @@ def _scenes(place, tiny):
     }
     choose = draw(count[0], seed=3), draw(count[1], seed=4)
     model = {"image_size": 32, "patch_size": 8} | ({} if place == "scenes" else {"stride": 6})
-    data = Data(draw(count[0], seed=1), tests, choose, UPDATES[place], 8, model)
+    train = [draw(count[0], seed=10 + seed) for seed in range(8)]  # other scenes for each seed
+    data = Data(train.__getitem__, tests, choose, UPDATES[place], 8, model)
     return _tiny(data) if tiny else data
 
 
@@ -71,7 +76,7 @@ def _tiny(data):
     tests = {name: few(test) for name, test in data.tests.items()}
     choose = [few(part) for part in data.choose]
     less = {"updates": 1, "seeds": 1, "rates": RATES[:1]}
-    return data._replace(train=few(data.train), tests=tests, choose=choose, **less)
+    return data._replace(train=lambda seed: few(data.train(seed)), tests=tests, choose=choose, **less)
 
 
 def small(**options):
@@ -88,7 +93,7 @@ def fitted(build, examples, updates, rate, seed):
 
 
 def judged(build, data, updates, rate, seed):
-    model = fitted(build, data.train, updates, rate, seed)
+    model = fitted(build, data.train(seed), updates, rate, seed)
     return {name: accuracy(model, *test) for name, test in data.tests.items()}
 
 
@@ -103,7 +108,7 @@ def tables(finish, tiny, parts, settings, longer):
 
 
 def table(finish, name, data, settings, longer):
-    """All runs of one data set; {"accuracy", "rates", "longer", "updates", "seeds"}, or None while some are missing.
+    """All runs of one data set; {"accuracy", "rates", "longer", "updates", "images", "seeds"}, or None while some are missing.
 
     settings: {name without spaces: options of `small`}.   longer: the settings trained for twice as long, too.
     """
@@ -150,5 +155,6 @@ def table(finish, name, data, settings, longer):
         "longer": {f"{s} double": column(s, few, "double ") for s in longer},
         "rates": rates,
         "updates": data.updates,
+        "images": {"train": len(data.train(0)[0])} | {name: len(test[0]) for name, test in data.tests.items()},
         "seeds": data.seeds,
     }

@@ -17,6 +17,7 @@ from vil_lite import VisionLSTM
 from vil_lite.data import digits, fashion, scenes32
 
 RATES = (1.25e-3, 2.5e-3, 5e-3, 1e-2)
+SCENES_RATES = {"scenes": RATES, "centre": (5e-3, 1e-2, 2e-2, 4e-2), "border": (2.5e-3, 5e-3, 1e-2)}  # the best lies inside
 UPDATES = {"scenes": 1500, "centre": 1000, "border": 2000}
 SCENES = {"scenes": 6400, "centre": 400, "border": 1600}  # to train with; so few that the poolings do not all end at 100 %
 CHOOSER = 100  # the seed that chooses the rate and is never judged
@@ -63,7 +64,7 @@ def _scenes(place, tiny):
     choose = draw(count[0], seed=3), draw(count[1], seed=4)
     model = {"image_size": 32, "patch_size": 8} | ({} if place == "scenes" else {"stride": 6})
     train = [draw(count[0], seed=10 + seed) for seed in range(8)]  # other scenes for each seed
-    data = Data(train.__getitem__, tests, choose, UPDATES[place], 8, model)
+    data = Data(train.__getitem__, tests, choose, UPDATES[place], 8, model, SCENES_RATES[place])
     return _tiny(data) if tiny else data
 
 

@@ -24,7 +24,8 @@ def collect(runs, finish, parts):
     """The figures: accuracy[trained on][pooling][tested on], one number a seed."""
     found = tables(finish, runs.tiny, parts, {p: {"pooling": p} for p in POOLINGS}, ("avg", "middle_cls"))
     figures = {
-        key: {name: one[key] for name, one in found.items()} for key in ("accuracy", "updates", "images", "rates", "longer")
+        key: {name: one[key] for name, one in found.items()}
+        for key in ("accuracy", "updates", "images", "rates", "longer")
     }
     return figures if set(parts) == set(found) else None
 

@@ -145,29 +145,41 @@ def pixels(root: Path) -> str:
     cost = run(root, "ch18_cost")[0]["pixels"]
     most = max(cost, key=int)
 
-    def mean_iou(model):
-        tables = [seed["confusion"] for seed in figures["size"][model]["64"]]
-        return statistics.mean(statistics.mean(ious(table)) for table in tables)
+    from vil_lite.statistics import paired
 
-    found = ", ".join(f"{model} {percent(mean_iou(model))}" for model in ("ViL", "ViT", "U-Net"))
+    scores = {
+        model: [statistics.mean(ious(seed["confusion"])) for seed in figures["size"][model]["64"]]
+        for model in ("ViL", "ViT", "U-Net")
+    }
+    told = [other for other in ("ViT", "U-Net") if paired(scores["ViL"], scores[other], comparisons=4).clear]
+    verdict = f"ViL is told apart from {' and '.join(told)}" if told else "ViL cannot be told apart from either"
+    found = ", ".join(f"{model} {percent(statistics.mean(scores[model]))}" for model in scores)
     step = cost[most]["step"]
     return (
-        f"A class for every pixel of drawn airfields, models of one size: mean IoU {found} ({seeds} seeds). "
+        f"A class for every pixel of drawn airfields, models of one size: mean IoU {found} ({seeds} seeds: {verdict}). "
         f"At {most} pixels a training step of ViL takes {step['ViL'] / step['U-Net']:.1f} times as long as the U-Net's, "
         f"the ViT's {step['ViT'] / step['U-Net']:.0f} times."
     )
 
 
 def labels(root: Path) -> str:
+    from vil_lite.statistics import paired
+
     figures, seeds = run(root, "ch19_self_supervision")
     most = max(figures["plan"]["fine"], key=int)
 
     def mean(model, start):
         return statistics.mean(figures["labels"][model][start][most])
 
+    def verdict(model):
+        runs = figures["labels"][model]
+        gap = paired(runs["pre-trained"][most], runs["scratch"][most], comparisons=3)
+        return "told apart" if gap.clear else "cannot be told apart"
+
     line = statistics.mean(seed[most]["linear"] for seed in figures["frozen"]["pixels as they are"])
     found = ", ".join(
-        f"{model} from {mean(model, 'scratch'):.1f} to {mean(model, 'pre-trained'):.1f} %" for model in ("ViL", "ViT")
+        f"{model} from {mean(model, 'scratch'):.1f} to {mean(model, 'pre-trained'):.1f} % ({verdict(model)})"
+        for model in ("ViL", "ViT")
     )
     return (
         f"{most} labels for each class of Fashion-MNIST, after pre-training without labels: {found}; "

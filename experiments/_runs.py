@@ -27,10 +27,11 @@ RUNS = Path(__file__).resolve().parent / "runs"
 class Runs:
     """What the command line asks for, and the folder of the runs.
 
-    parts: the names that --only may choose from.
+    parts: the names that --only may choose from.   alone: {part: its seeds}, what makes a record of its own, NAME_PART, while
+    others are missing.
     """
 
-    def __init__(self, name, description, parts, seeds, arguments=None):
+    def __init__(self, name, description, parts, seeds, arguments=None, alone=None):
         parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("--only", nargs="+", choices=parts, default=list(parts), help="parts of the experiment")
         parser.add_argument("--seeds", type=int, nargs="+", help="judge these seeds only")
@@ -41,6 +42,7 @@ class Runs:
         asked = parser.parse_args(arguments)
         torch.set_num_threads(asked.threads)
         self.name, self.parts, self.only, self.tiny, self.again = name, list(parts), asked.only, asked.tiny, asked.again
+        self.alone = alone or {}
         self.seeds = range(2) if asked.tiny else seeds
         self.asked = asked.seeds
         self.until = time.monotonic() + asked.seconds
@@ -58,6 +60,8 @@ class Runs:
         figures = collect(self.finish, self.only)
         if self.tiny and figures is not None:
             print(f"all kinds of runs work in {self.root}; nothing is recorded")
+        elif figures is not None and not self.again and len(self.only) == 1 and self.only[0] in self.alone:
+            record(f"{self.name}_{self.only[0]}", figures, seeds=self.alone[self.only[0]])
         elif figures is None or set(self.only) != set(self.parts):
             print(f"kept in {self.folder}; the record waits for the rest")
         elif self.again:

@@ -8,7 +8,7 @@ Fashion-MNIST in patches of 4, 7 x 7 tokens, with a true middle, too.  Batches o
 updates for all; the learning rate is chosen for each pooling on scenes and photographs that judge nothing (_tables.py).
 A seed fixes the scenes to learn from, the order of the images, and the initial weights of those models that have the same
 parameters.  A model trained on scenes is tested on 4000 scenes of both kinds.
-Writes book/results/ch09_pooling.json.
+Writes book/results/ch09_pooling.json, and with --only fashion ch09_pooling_fashion.json.
 """
 
 import sys
@@ -64,5 +64,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["short"]:
         short()
     else:
-        experiment = Runs("ch09_pooling", __doc__, PARTS, SEEDS)
+        experiment = Runs("ch09_pooling", __doc__, PARTS, SEEDS, alone={"fashion": range(5)})
         experiment.record(partial(collect, experiment))

@@ -30,14 +30,14 @@ def made(tmp_path, monkeypatch):
         def tuned(finish, parts):
             return finish({"rate 0": partial(work, "rate", 0)}) and collect(finish, parts)
 
-        runs = _runs.Runs("name", "", ("a", "b"), range(2), list(map(str, arguments)))
+        runs = _runs.Runs("name", "", ("a", "b"), range(2), list(map(str, arguments)), alone={"b": range(2)})
         return runs.record(tuned if rates else collect), computed
 
     return start
 
 
-def recorded(tmp_path):
-    path = tmp_path / "results" / "name.json"
+def recorded(tmp_path, name="name"):
+    path = tmp_path / "results" / f"{name}.json"
     return json.loads(path.read_text())["figures"] if path.is_file() else None
 
 
@@ -72,3 +72,12 @@ def test_a_trial_leaves_nothing(made, tmp_path):
     figures, computed = made("--try")
     assert figures["a"] == [1, 2] and len(computed) == 4
     assert not (tmp_path / "runs").exists() and recorded(tmp_path) is None
+
+
+def test_a_part_that_stands_alone_has_a_record_of_its_own(made, tmp_path):
+    made("--only", "b", "--seeds", 0)
+    assert recorded(tmp_path, "name_b") is None
+    made("--only", "b")
+    assert recorded(tmp_path, "name_b") == {"b": [1, 2]} and recorded(tmp_path) is None
+    made("--only", "a")
+    assert recorded(tmp_path, "name_a") is None and recorded(tmp_path) is None

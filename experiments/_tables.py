@@ -17,7 +17,7 @@ from vil_lite import VisionLSTM
 from vil_lite.data import digits, fashion, scenes32
 
 RATES = (1.25e-3, 2.5e-3, 5e-3, 1e-2)
-SCENES_RATES = {"scenes": RATES, "centre": (5e-3, 1e-2, 2e-2, 4e-2), "border": (2.5e-3, 5e-3, 1e-2)}
+SCENES_RATES = {"scenes": RATES, "centre": (5e-3, 1e-2, 2e-2, 4e-2), "border": (2.5e-3, 5e-3, 1e-2, 2e-2)}
 UPDATES = {"scenes": 1500, "centre": 1000, "border": 2000}
 SCENES = {"scenes": 6400, "centre": 400, "border": 1600}  # to train with; few, or all poolings end near 100 %
 CHOOSER = 100  # the seed that chooses the rate and is never judged

@@ -144,9 +144,7 @@ def _read_safetensors(path: Path) -> StateDict:
 
 
 def _first_line(error: Exception) -> str:
-    said = (
-        str(error).rpartition("WeightsUnpickler error:")[2].strip()
-    )  # what torch puts before is advice not to be taken
+    said = str(error).rpartition("WeightsUnpickler error:")[2].strip()  # before it, torch gives advice not to be taken
     return f"{type(error).__name__}: {said.splitlines()[0] if said else 'end of file'}"
 
 

@@ -17,7 +17,7 @@ ENTRY = re.compile(
     r"(?:: |  )- (?P<column>.+?): \*\*(?P<status>.+?)\*\*(?:; (?P<note>.+?))?"
     r"(?P<evidence>: (?:(?:, )?(?:\{doc\})?`[^`]+`)+)?"
 )
-TOGETHER = 20  # comparisons on the page of chapter 11, where the digits are judged
+TOGETHER = {"digits": 20, "pixels": 4, "labels": 3}  # how many comparisons are judged together on the pages of these
 NOT_TRIED = (
     "Training on ImageNet or COCO: the accuracies of the paper are quoted as such, and nothing here repeats them."
 )
@@ -119,9 +119,14 @@ def recall(root: Path) -> str:
     )
 
 
-def digits(root: Path) -> str:
+def verdict(what: str, first: list[float], second: list[float]) -> str:
     from vil_lite.statistics import paired  # it brings torch, which the other tools do without
 
+    clear = paired(first, second, comparisons=TOGETHER[what]).clear
+    return "told apart" if clear else "cannot be told apart"
+
+
+def digits(root: Path) -> str:
     figures, seeds = run(root, "ch11_training")
     settings = defaultdict(list)
     for name, accuracies in figures["comparison"].items():
@@ -131,8 +136,7 @@ def digits(root: Path) -> str:
         for model in ("ViL", "DeiT-III-T")
     }
     best = {model: percent(statistics.mean(values)) for model, values in runs.items()}
-    gap = paired(runs["ViL"], runs["DeiT-III-T"], comparisons=TOGETHER)
-    told = "told apart" if gap.clear else "cannot be told apart"
+    told = verdict("digits", runs["ViL"], runs["DeiT-III-T"])
     size = {model: f"{count:,}" for model, count in figures["parameters"].items()}
     return (
         f"Handwritten digits of 8 × 8 pixels after {figures['epochs']} epochs: ViL {best['ViL']} with {size['ViL']} parameters, "
@@ -144,41 +148,36 @@ def pixels(root: Path) -> str:
     figures, seeds = run(root, "ch18_segmentation")
     cost = run(root, "ch18_cost")[0]["pixels"]
     most = max(cost, key=int)
-
-    from vil_lite.statistics import paired
-
     scores = {
         model: [statistics.mean(ious(seed["confusion"])) for seed in figures["size"][model]["64"]]
         for model in ("ViL", "ViT", "U-Net")
     }
-    told = [other for other in ("ViT", "U-Net") if paired(scores["ViL"], scores[other], comparisons=4).clear]
-    verdict = f"ViL is told apart from {' and '.join(told)}" if told else "ViL cannot be told apart from either"
+    told = {other: verdict("pixels", scores["ViL"], scores[other]) for other in ("ViT", "U-Net")}
+    same = len(set(told.values())) == 1
+    said = f"either: {told['ViT']}" if same else "; ".join(f"{other}: {word}" for other, word in told.items())
     found = ", ".join(f"{model} {percent(statistics.mean(scores[model]))}" for model in scores)
     step = cost[most]["step"]
     return (
-        f"A class for every pixel of drawn airfields, models of one size: mean IoU {found} ({seeds} seeds: {verdict}). "
+        f"A class for every pixel of drawn airfields, models of one size: mean IoU {found} ({seeds} seeds; ViL against {said}). "
         f"At {most} pixels a training step of ViL takes {step['ViL'] / step['U-Net']:.1f} times as long as the U-Net's, "
         f"the ViT's {step['ViT'] / step['U-Net']:.0f} times."
     )
 
 
 def labels(root: Path) -> str:
-    from vil_lite.statistics import paired
-
     figures, seeds = run(root, "ch19_self_supervision")
     most = max(figures["plan"]["fine"], key=int)
 
     def mean(model, start):
         return statistics.mean(figures["labels"][model][start][most])
 
-    def verdict(model):
+    def told(model):
         runs = figures["labels"][model]
-        gap = paired(runs["pre-trained"][most], runs["scratch"][most], comparisons=3)
-        return "told apart" if gap.clear else "cannot be told apart"
+        return verdict("labels", runs["pre-trained"][most], runs["scratch"][most])
 
     line = statistics.mean(seed[most]["linear"] for seed in figures["frozen"]["pixels as they are"])
     found = ", ".join(
-        f"{model} from {mean(model, 'scratch'):.1f} to {mean(model, 'pre-trained'):.1f} % ({verdict(model)})"
+        f"{model} from {mean(model, 'scratch'):.1f} to {mean(model, 'pre-trained'):.1f} % ({told(model)})"
         for model in ("ViL", "ViT")
     )
     return (

@@ -59,9 +59,8 @@ def audit(data: str | Path) -> list[Problem]:
             if not label.is_file():
                 problems.append(Problem(place, "no label file: it counts as background"))
                 continue
-            for number, problem in _bad_lines(
-                label.read_text(encoding="utf-8-sig", errors="replace"), classes, keypoints
-            ):
+            text = label.read_text(encoding="utf-8-sig", errors="replace")
+            for number, problem in _bad_lines(text, classes, keypoints):
                 problems.append(Problem(f"{split}/{label.name}:{number}", problem))
     return problems
 

@@ -59,8 +59,8 @@ if sys.platform != "win32":
 
 STOCK = [name_of(family, scale, "").rstrip("-") for family, scales in FAMILIES.items() for scale in scales]
 KEEP = 0.01  # detections with a lower score are not kept for the bootstrap: they hardly move the area under the curve
-# `run` sets these:
-RESERVED = {*("model", "data", "seed", "project", "name", "exist_ok"), *("save_dir", "resume", "mode", "task")}
+# Set for each run:
+RESERVED = {"model", "data", "seed", "project", "name", "exist_ok", "save_dir", "resume", "mode", "task"}
 VALIDATED = ("single_cls", "classes", "agnostic_nms", "max_det", "iou", "nms")  # settings that change what is counted
 
 

@@ -38,9 +38,8 @@ def airfield_detector(weights: str | Path = WEIGHTS) -> YOLO:
         name, names, size, yaml = saved["model"], saved["names"], saved["imgsz"], saved["yaml"]
         state = {key: _unpacked(x) for key, x in saved["state"].items()}
         path = write_yaml(_file_name(name), {**yaml, "nc": len(names)}, "of packed weights")
-        with tasks._SafeLoad.loading(
-            weights
-        ):  # of a YAML, ultralytics evaluates the activation and calls what a row names
+        # Of a YAML, ultralytics otherwise evaluates the activation and calls what a row names.
+        with tasks._SafeLoad.loading(weights):
             detector = YOLO(path, task="detect")
         detector.model.load_state_dict(state)
     except OSError:  # of the cache: it says what to do

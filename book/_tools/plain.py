@@ -151,7 +151,7 @@ def _link(match, labels: Labels, path: Path) -> str:
     if re.match(r"[a-z]+:|#", address):
         return match[0]
     file, _, anchor = address.partition("#")
-    if re.match(r"(\d\d[a-z]?_.*|project)\.ipynb$", Path(file).name):
+    if re.match(r"(\d\d[a-z]?_.*|project\d?)\.ipynb$", Path(file).name):
         return f"{bang}[{words}]({Path(file).name}{'#' * bool(anchor)}{anchor})"
     inside = _file(file, labels, path).relative_to(labels.root)
     view = "raw" if bang else "blob"

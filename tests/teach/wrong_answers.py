@@ -574,6 +574,7 @@ WRONG = {
             ),
             "factor 1",
         ),
+        "for_adamw": (lambda groups, rate: [group | {"lr": rate} for group in groups], "passes over `lr_scale`"),
         "intensity": (lambda L, d, b: (2 * L * L * d + 2 * L * d * d) / b / (4 * L * d + 2 * d * d), "two FLOPs"),
     },
     "ch13": {

@@ -29,9 +29,9 @@ def two_columns(H, W, *, right_first=False):
             [torch.arange(H * W)[: H * W // 2], torch.arange(H * W)[H * W // 2 :].view(-1, W).flip(0).flatten()]
         ),
         "H and W are exchanged: the grid has H rows of W": lambda H, W: two_columns(W, H),
-        "the numbers of tokens are wanted, in the order of reading; this is when each is read": lambda H, W: two_columns(
-            H, W
-        ).argsort(),
+        "the numbers of tokens are wanted, in the order of reading; this is when each is read": lambda H, W: (
+            two_columns(H, W).argsort()
+        ),
     },
 )
 def check_two_columns(rng):

@@ -24,7 +24,9 @@ def serpentine(H, W, *, turned=slice(1, None, 2), axis=1, by_columns=False):
     mistakes={
         "no row is turned: this is row order": {"turned": slice(0)},
         "every row is turned; turn every second one": {"turned": slice(None)},
-        "the first row goes from left to right, and the second is the first to be turned": {"turned": slice(0, None, 2)},
+        "the first row goes from left to right, and the second is the first to be turned": {
+            "turned": slice(0, None, 2)
+        },
         "the rows change places; they keep them, and every second one is read from right to left": {"axis": 0},
         "this goes column by column; rows are wanted": {"by_columns": True},
         "H and W are exchanged: the grid has H rows of W tokens": lambda H, W: serpentine(W, H),
@@ -116,9 +118,9 @@ def _or_refused(function, side):
         "this curve ends at the top right; exchange rows and columns": _other_curve,
         "this curve begins at the bottom left; the same backwards is wanted": lambda side: hilbert(side).flip(0),
         "this is the serpentine": lambda side: serpentine(side, side),
-        "this says when each token is read; wanted is which token is read next: argsort()": lambda side: (
-            hilbert(side).argsort()
-        ),
+        "this says when each token is read; wanted is which token is read next: argsort()": lambda side: hilbert(
+            side
+        ).argsort(),
         "this is still a grid; one line of side * side token numbers is wanted": lambda side: hilbert(side).view(
             side, side
         ),

@@ -32,7 +32,7 @@ METADATA = {
 
 
 def chapters(root: Path = ROOT) -> list[Path]:
-    """The notebooks in the book's order: the chapters of a part, then its project (project.ipynb, in Part 2 project2.ipynb)."""
+    """The notebooks in the book's order: the chapters of a part, then its project, project.ipynb or project2.ipynb."""
     paths = (root / "book").glob("part*/*.ipynb")
     return sorted(path for path in paths if is_project(path) or re.match(r"\d\d[a-z]?_", path.name))
 

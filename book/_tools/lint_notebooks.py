@@ -24,10 +24,10 @@ MOST_LINES, MEDIAN_LINES, MOST_COLUMNS = 25, 10, 80
 DRAWING = {"plot", "preview", "imshow", "subplots", "scatter", "bar", "hist", "heatmap", "heatmaps", "curves", "show"}
 FOLD_FROM = 4  # lines of a figure: the fold of a shorter one would hide less than it saves
 # What else a figure calls: it looks numbers up, puts them into shape, and gives a line and its band.
-FOR_FIGURES = {*dir(Axes), *dir(Axis), *dir(Figure), *dir(pyplot), "Rectangle", "set_params"} - {"", "print"}
-FOR_FIGURES |= {"zip", "enumerate", "range", "len", "list", "dict", "sorted", "reversed", "min", "max", "items", "values"}
-FOR_FIGURES |= {"replace", "join", "index", "tolist", "numpy", "ravel", "flatten", "reshape", "permute", "arange", "linspace"}
-FOR_FIGURES |= {"clamp", "log10", "where", "isfinite", "mean", "median", "std", "amin", "amax"}
+FOR_FIGURES = {*dir(Axes), *dir(Axis), *dir(Figure), *dir(pyplot), "Rectangle", "set_params"}
+FOR_FIGURES |= set("zip enumerate range len list dict sorted reversed min max items values replace join index".split())
+FOR_FIGURES |= set("tolist numpy ravel flatten reshape permute arange linspace clamp log10 where isfinite".split())
+FOR_FIGURES |= set("mean median std amin amax".split())
 
 
 class Problems(list):
@@ -187,7 +187,9 @@ def folded(notebook, problems) -> None:
         if any(slider(part) for part in parts):
             beside = [part for part in parts if not (slider(part) or is_named(part, draw | words))]
             if beside:
-                problems.add("teach.explore() stands beside other code: give it a cell of its own, tagged `draws`", n, cell)
+                problems.add(
+                    "teach.explore() stands beside other code: give it a cell of its own, tagged `draws`", n, cell
+                )
             else:
                 problems.add("only makes a slider: tag it `draws`, which folds its code", n, cell)
         elif any(is_named(part, draw) for part in parts) and all(

@@ -195,7 +195,9 @@ def test_a_loop_that_a_notebook_writes_itself_stays_on_the_device(path, call, re
 @pytest.mark.parametrize(("name", "after"), [("18_segmentation", "score(net)"), ("19_self_supervision", "losses[0]")])
 def test_what_a_page_trains_without_a_function_does_so_on_the_device(name, after, readable, monkeypatch):
     # Which patches are hidden is a question that "meta" does not answer: the loss takes all of them.
-    monkeypatch.setattr(masked, "masked_loss", lambda guess, target, mask: (guess * mask[..., None] - target).square().mean())
+    monkeypatch.setattr(
+        masked, "masked_loss", lambda guess, target, mask: (guess * mask[..., None] - target).square().mean()
+    )
     path = nb.ROOT / f"book/part4_beyond/{name}.ipynb"
     statements = ast.parse(nb.code(path)).body
     (loop,) = (n for n, node in enumerate(statements) if isinstance(node, ast.For) and _calls(node, "backward"))
@@ -223,13 +225,19 @@ def test_what_the_library_trains_for_chapter_11_goes_on_where_it_stayed(readable
         assert a.device == b.device
 
     page = Page(nb.ROOT / "book/part2_vision/11_training.ipynb", fit=briefly, same=same)
-    trains = [n for n, node in enumerate(page.statements) if _calls(node, "fit") and "subprocess" not in ast.unparse(node)]
+    trains = [
+        n for n, node in enumerate(page.statements) if _calls(node, "fit") and "subprocess" not in ast.unparse(node)
+    ]
     try:
         for n in trains:
             page.execute(n)
             models = {name for name in defined(page.statements[n]) if _holds_a_model(page.get(name))}
             for later in range(n + 1, len(page.statements)):
-                if models & used(page.statements[later]) and later not in trains and "resumed" not in used(page.statements[later]):
+                if (
+                    models & used(page.statements[later])
+                    and later not in trains
+                    and "resumed" not in used(page.statements[later])
+                ):
                     page.execute(later)
     finally:
         AcceleratorState._reset_state(reset_partial_state=True)
@@ -248,7 +256,9 @@ def test_what_a_detector_finds_comes_back_from_the_device(readable, tmp_path):
 
     def predict(picture, device, **_):
         asked.append(device)
-        return [Results(np.zeros((size, size, 3), np.uint8), "", {0: "plane"}, boxes=torch.zeros(3, 6, device=ELSEWHERE))]
+        return [
+            Results(np.zeros((size, size, 3), np.uint8), "", {0: "plane"}, boxes=torch.zeros(3, 6, device=ELSEWHERE))
+        ]
 
     scene = tmp_path / "0.png"
     Image.new("RGB", (size, size)).save(scene)
@@ -283,11 +293,15 @@ def test_ultralytics_is_told_of_the_device(tmp_path, monkeypatch):
     page = Page(part / "14_vil_in_yolov8.ipynb", data="data.yaml", folder=tmp_path, models={"plain": "yolov8n.yaml"})
     page["operated"] = YOLO("yolov8n.yaml")
     page["teach"] = SimpleNamespace(glue=lambda *_: None)
-    trains = [n for n, node in enumerate(page.statements) if "**settings" in ast.unparse(node) and _calls(node, "train")]
+    trains = [
+        n for n, node in enumerate(page.statements) if "**settings" in ast.unparse(node) and _calls(node, "train")
+    ]
     for n in trains:
         page.execute(n)
     page = Page(part / "15_train_detector.ipynb", small="data.yaml", folder=tmp_path)
-    (script,) = (n for n, node in enumerate(page.statements) if _calls(node, "write_text") and "imgsz=160" in ast.unparse(node))
+    (script,) = (
+        n for n, node in enumerate(page.statements) if _calls(node, "write_text") and "imgsz=160" in ast.unparse(node)
+    )
     page.execute(script)
     exec((tmp_path / "train.py").read_text(), {})
     assert len(told) == 3 and all(settings["amp"] is True for settings in told)

@@ -25,9 +25,13 @@ DRAWING = {"plot", "preview", "imshow", "subplots", "scatter", "bar", "hist", "h
 FOLD_FROM = 4  # lines of a figure: the fold of a shorter one would hide less than it saves
 # What else a figure calls: it looks numbers up, puts them into shape, and gives a line and its band.
 FOR_FIGURES = {*dir(Axes), *dir(Axis), *dir(Figure), *dir(pyplot), "Rectangle", "set_params"}
-FOR_FIGURES |= set("zip enumerate range len list dict sorted reversed min max items values replace join index".split())
-FOR_FIGURES |= set("tolist numpy ravel flatten reshape permute arange linspace clamp log10 where isfinite".split())
-FOR_FIGURES |= set("mean median std amin amax".split())
+FOR_FIGURES |= set(
+    re.findall(
+        r"\w+",
+        """zip enumerate range len list dict sorted reversed min max items values replace join index
+        tolist numpy ravel flatten reshape permute arange linspace clamp log10 where isfinite mean median std amin amax""",
+    )
+)
 
 
 class Problems(list):

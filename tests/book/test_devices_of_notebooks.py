@@ -270,7 +270,7 @@ def test_what_a_detector_finds_comes_back_from_the_device(readable, tmp_path):
         found=found,
         names=["plane"],
         truth=[(scene, np.array([[0, 0.5, 0.5, 0.1, 0.1]]))] * 4,
-        confusion=lambda *_: np.zeros((2, 2), int),
+        confusion=lambda *_: np.ones((2, 2), int),
         LOW=0.0,
     )
     wanted = {"results", "CUT", "scenes", "matrix", "wrong"}

@@ -102,6 +102,15 @@ def test_nothing_is_left_that_only_the_book_understands(path):
     assert re.findall(r"\{[\w:-]+\}`|^(?:`{3,}|:{3,})\{.*|\$\$ *\([\w-]+\)|^\([\w-]+\)=", prose, flags=re.M) == []
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_the_numbers_of_the_sentences_are_those_of_this_code(path):
+    prose = "\n".join(cell.source for cell in nb.read(path).cells if cell.cell_type == "markdown")
+    glued_in = {name.partition(":")[0].strip() for name in re.findall(r"\{glue:\w+\}`([^`]+)`", prose)}
+    known = glued.recorded(path, ROOT)
+    assert known or not glued_in, "the code has changed since the last `make numbers`: its sentences show names"
+    assert sorted(glued_in - known.keys()) == []
+
+
 # ---------------------------------------------------------------- a small book
 
 

@@ -69,14 +69,15 @@ def served(folder: Path):
 
 
 @contextlib.contextmanager
-def browser():
+def browser(**options):
+    """A tab of Chromium, in light mode.  options: of the tab, device_scale_factor=2 ..."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         raise SystemExit("no Chromium on this machine: install Debian's package `chromium` to print the book")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         try:
-            yield chromium.new_page(color_scheme="light")
+            yield chromium.new_page(color_scheme="light", **options)
         finally:
             chromium.close()
 

@@ -19,9 +19,9 @@ from PIL import Image, PngImagePlugin
 
 SCALE = 2  # pixels of the picture for one of the drawing
 TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".gif": "image/gif"}
-PAGE = """<html data-theme="light"><style>{style}
+PAGE = """<style>{style}
 body {{ margin: 0; }} .vl-drawing {{ width: {width}px; background: #fff; }} svg {{ min-width: 0 !important; }}
-html {{ --pst-color-background: #fff; }}</style><div class="vl-drawing">{svg}</div></html>"""
+html {{ --pst-color-background: #fff; }}</style><div class="vl-drawing">{svg}</div>"""
 
 
 def of_chapters(root: Path = ROOT) -> list[Path]:
@@ -35,8 +35,11 @@ def style(svg: Path) -> str:
     """The part of book.css that a drawing takes its looks from."""
     css = svg.with_name("book.css")
     text = css.read_text(encoding="utf-8") if css.exists() else ""
-    colours = re.findall(r'^html(?:\[data-theme(?:="light")?\])? \{.*?\}$', text, flags=re.M | re.S)
-    return "\n".join([*colours, *re.findall(r"^\.vl-drawing .*\}$", text, flags=re.M)])
+    rules = re.findall(r"^\.vl-drawing .*\}$", text, flags=re.M)
+    light = re.findall(r'^html(?:\[data-theme="light"\])? \{(.*?)\}$', text, flags=re.M | re.S)
+    known = dict(re.findall(r"(--[\w-]+): ([^;]+);", "\n".join(light)))
+    used = sorted(set(re.findall(r"var\((--[\w-]+)", "\n".join(rules))) & known.keys())
+    return "\n".join(["html {", *(f"{name}: {known[name]};" for name in used), "}", *rules])
 
 
 def made_of(svg: Path) -> str:

@@ -217,7 +217,9 @@ def main(arguments: list[str]) -> int:
     path = make(folder)
     count, size = len(PdfReader(path).pages), path.stat().st_size / 2**20
     if size > LIMIT:
-        print(f"== {path}: {size:.1f} MB are more than {LIMIT} MB, look for large pictures; not linked", file=sys.stderr)
+        print(
+            f"== {path}: {size:.1f} MB are more than {LIMIT} MB, look for large pictures; not linked", file=sys.stderr
+        )
         return 1
     link(folder, NAME, f"The whole book as one PDF ({count} pages, {size:.0f} MB)")
     print(f"== {path}: {count} pages, {size:.1f} MB")

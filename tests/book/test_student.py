@@ -363,3 +363,12 @@ def test_without_git_nothing_is_overwritten(book, monkeypatch):
 def test_the_notebooks_are_opened_as_they_are():
     done = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True)
     assert "jupyter lab" in done.stdout and "student.py" not in done.stdout, done.stderr
+
+
+def test_both_readmes_say_where_a_notebook_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("**Run.**")[1].split("**Teach.**")[0]
+    for text in (readme, (ROOT / "student" / "README.md").read_text(encoding="utf-8")):
+        for place in ("Colab", "make lab", "VS Code", "Jupyter of your", "jupyter nbconvert --to notebook --execute"):
+            assert place in text, place
+        (name,) = re.findall(r"--output \S+ (?:student/)?(\S+\.ipynb)`", text)
+        assert name in {path.name for path in CHAPTERS}

@@ -334,3 +334,17 @@ def test_every_recorded_run_says_where_it_comes_from():
         assert path.stem in (ROOT / script[1]).read_text(encoding="utf-8"), (
             f"{path.name}: {script[1]} does not write it"
         )
+
+
+def test_where_no_gpu_could_be_had_the_page_says_so():
+    """Once a run on one is recorded, these sentences are wrong."""
+    devices = [
+        json.loads(path.read_text(encoding="utf-8"))["device"] for path in (ROOT / "book" / "results").glob("*.json")
+    ]
+    assert all(re.fullmatch(r"(AMD|Intel).*, \d+ cores, \d+ threads", device) for device in devices)
+    chapter = nb.read(ROOT / "book/part3_detection/14_vil_in_yolov8.ipynb")
+    texts = {"chapter 14": "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")}
+    texts |= {name: (ROOT / f"book/{name}.md").read_text(encoding="utf-8") for name in ("index", "appendix/status")}
+    assert [name for name, text in texts.items() if "No GPU could be had" not in text.replace("no GPU", "No GPU")] == []
+    cards = [nb.read(path).cells[0].source for path in nb.chapters()]
+    assert any("on a T4" in card for card in cards) == ("minutes on a T4, they are estimates" in texts["index"])

@@ -1,4 +1,4 @@
-"""One wrong answer to each exercise, written without looking at the check, and what is said about it.
+"""One wrong answer to each exercise, and more to some, written without looking at the check, and what is said about each.
 
 So that the name of a mistake and the mistake cannot drift apart together.
 """
@@ -245,6 +245,35 @@ def _assign_with_outsiders(scores, overlap, inside, topk):
     return owner.masked_fill(wanted.sum(0) == 0, -1)
 
 
+def _assign_without_masks(scores, overlap, inside, topk):
+    """13.4 with `inside` in the metric alone."""
+    t = scores.sqrt() * overlap**6 * inside
+    wanted = torch.zeros_like(inside).scatter_(1, t.topk(topk, dim=1).indices, True)
+    owner = torch.where(wanted.sum(0) > 1, overlap.argmax(0), wanted.int().argmax(0))
+    return torch.where(wanted.any(0), owner, -1)
+
+
+def _assign_anywhere(scores, overlap, inside, topk):
+    """13.4 for objects without a place."""
+    wanted = torch.zeros_like(inside).scatter_(1, (scores.sqrt() * overlap**6).topk(topk, dim=1).indices, True)
+    owner = torch.where(wanted.sum(0) > 1, overlap.argmax(0), wanted.int().argmax(0))
+    return torch.where(wanted.any(0), owner, -1)
+
+
+def _assign_chosen_then_masked(scores, overlap, inside, topk):
+    """13.4 that asks who is inside once the best are chosen."""
+    wanted = torch.zeros_like(inside).scatter_(1, (scores.sqrt() * overlap**6).topk(topk, dim=1).indices, True) & inside
+    owner = torch.where(wanted.sum(0) > 1, (overlap * inside).argmax(0), wanted.int().argmax(0))
+    return torch.where(wanted.any(0), owner, -1)
+
+
+def _voc_ap(correct, scores, objects):
+    """13.5 as the VOC development kit did it until 2009."""
+    hits = correct[np.argsort(-scores)].cumsum()
+    recall, precision = hits / objects, hits / np.arange(1, len(hits) + 1)
+    return sum(precision[recall >= k / 10].max(initial=0) for k in range(11)) / 11
+
+
 def _coco_ap(correct, scores, objects):
     """13.5 as pycocotools does it."""
     hits = correct[np.argsort(-scores)].cumsum()
@@ -270,6 +299,18 @@ def _patience_from_minus_one(fitness, patience):
         elif n + 1 - at >= patience:
             break
     return n + 1, at
+
+
+def _last_of_equal_cuts(correct, scores, objects):
+    """15.3 in a loop over the scores as they are listed, with >=."""
+    best, found = -1.0, None
+    for cut in scores:
+        kept = scores >= cut
+        p, r = correct[kept].sum() / kept.sum(), correct[kept].sum() / objects
+        f1 = 2 * p * r / (p + r) if p + r else 0.0
+        if f1 >= best:
+            best, found = f1, (cut, p, r)
+    return found
 
 
 def _confusion_with_equality(overlap, true, predicted, classes, threshold=0.45):
@@ -730,3 +771,11 @@ WRONG = {
         ),
     },
 }
+
+MORE = [  # (module, function, answer, what is said): answers that two names, or none, could have been meant for
+    ("ch13", "assign", _assign_without_masks, "outside of it, twice"),
+    ("ch13", "assign", _assign_anywhere, "`inside` is not used"),
+    ("ch13", "assign", _assign_chosen_then_masked, "take places among the topk"),
+    ("ch13", "average_precision", _voc_ap, "VOC's mean of 11"),
+    ("ch15", "best_cut", _last_of_equal_cuts, "listed last"),
+]

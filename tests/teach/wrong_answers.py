@@ -196,6 +196,22 @@ def _norms_below_the_head(name, depth, decay):
     return decay ** (depth - int(rest[1]) if kind == "encoder" else below[kind])
 
 
+def _model_by_its_last_line(shapes):
+    """10.1 that takes the names as they come."""
+    blocks = [key for key in shapes if key.startswith("encoder.blocks.")]
+    _, h, w, d = shapes["pos_embed.embed"]
+    k = shapes["head.weight"][0] if "head.weight" in shapes else 0
+    return d, int(blocks[-1].split(".")[2]) + 1, h * w, k, 1 + ("token_norm.bias" in shapes)
+
+
+def _model_by_its_head(shapes):
+    """10.1 that knows version 2 by both ends side by side."""
+    _, h, w, d = shapes["pos_embed.embed"]
+    k, features = shapes.get("head.weight", (0, 0))
+    depth = len({key.split(".")[2] for key in shapes if "blocks" in key})
+    return d, depth, h * w, k, 2 if features == 2 * d else 1
+
+
 def _paths_as_they_come(x_m, z, paths, orders):
     """8.2 without the way back."""
     out = torch.zeros_like(z)
@@ -529,10 +545,10 @@ WRONG = {
         "paired": (lambda a, b: ((a - b).mean(), (a - b).std() / math.sqrt(len(a))), "ddof=1"),
     },
     "ch10": {
-        "vil_parameters": (
-            lambda d, n, t, c: 768 * d + t * d + n * (6 * d * d + 87 * d + 8) + 3 * d + d * c + c,
-            "bias of the patch embedding",
-        ),
+        "what_model": [
+            (_model_by_its_last_line, "names may be sorted as texts"),
+            (_model_by_its_head, "has a version, too"),
+        ],
         "which_counts": (
             lambda printed, counts: [n for n, c in counts.items() if round(c / 1e9, 1) == float(printed)],
             "one digit after the point",

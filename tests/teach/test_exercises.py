@@ -85,10 +85,11 @@ def test_every_named_mistake_is_caught_as_itself(exercise):
 def test_a_wrong_answer_that_somebody_else_wrote_is_told(exercise):
     told = WRONG.get(exercise.chapter, {})
     assert exercise.function in told, f"tests/teach/wrong_answers.py has no wrong answer to {exercise.number}"
-    wrong, message = told[exercise.function]
-    for seed in seeds(exercise):
-        with pytest.raises(CheckFailed, match=message):
-            exercise(wrong, seed=seed)
+    answers = told[exercise.function]
+    for wrong, message in answers if isinstance(answers, list) else [answers]:
+        for seed in seeds(exercise):
+            with pytest.raises(CheckFailed, match=message):
+                exercise(wrong, seed=seed)
 
 
 @pytest.mark.parametrize(("chapter", "function", "wrong", "message"), MORE)

@@ -1,4 +1,4 @@
-"""One wrong answer to each exercise, and more to some, written without looking at the check, and what is said about each.
+"""A wrong answer or several to each exercise, written without looking at the check, and what is said about them.
 
 So that the name of a mistake and the mistake cannot drift apart together.
 """
@@ -161,6 +161,55 @@ def _block_gated_late(x, p, reverse):
     c = torch.nn.SiLU()(p.conv(a))
     y = p.proj_down((p.cell(p.q_proj(c), p.k_proj(c), p.v_proj(a)) + p.skip * c) * torch.nn.SiLU()(z))
     return x + (torch.flip(y, [1]) if reverse else y)
+
+
+def _block_never_put_back(x, p, reverse):
+    """7.5 as the solution has it, but for `h = h.flip(1)`."""
+    x_m, z = p.proj_up(p.norm(x)).chunk(2, dim=-1)
+    x_m = x_m.flip(1) if reverse else x_m
+    c = torch.nn.functional.silu(p.conv(x_m))
+    h = p.cell(p.q_proj(c), p.k_proj(c), p.v_proj(x_m)) + p.skip * c
+    return x + p.proj_down(h * torch.nn.functional.silu(z))
+
+
+def _block_skips_late(x, p, reverse):
+    """7.5 with the skip added to an h that is back in place, while c is not."""
+    x_m, z = p.proj_up(p.norm(x)).chunk(2, dim=-1)
+    x_m = x_m.flip(1) if reverse else x_m
+    c = torch.nn.functional.silu(p.conv(x_m))
+    h = p.cell(p.q_proj(c), p.k_proj(c), p.v_proj(x_m))
+    h = (h.flip(1) if reverse else h) + p.skip * c
+    return x + p.proj_down(h * torch.nn.functional.silu(z))
+
+
+def _grid_of_several(height, width, P, stride):
+    """6.2 that takes a single patch for none."""
+    if height <= P or width <= P or (height - P) % stride or (width - P) % stride:
+        raise ValueError("no room for patches")
+    return (height - P) // stride + 1, (width - P) // stride + 1
+
+
+def _norms_below_the_head(name, depth, decay):
+    """12.4 with both norms at the rate of the last block."""
+    kind, *rest = name.split(".")
+    below = {"head": 0, "pooled_norm": 1, "token_norm": 1, "patch_embed": depth + 1, "pos_embed": depth + 1}
+    return decay ** (depth - int(rest[1]) if kind == "encoder" else below[kind])
+
+
+def _model_by_its_last_line(shapes):
+    """10.1 that takes the names as they come."""
+    blocks = [key for key in shapes if key.startswith("encoder.blocks.")]
+    _, h, w, d = shapes["pos_embed.embed"]
+    k = shapes["head.weight"][0] if "head.weight" in shapes else 0
+    return d, int(blocks[-1].split(".")[2]) + 1, h * w, k, 1 + ("token_norm.bias" in shapes)
+
+
+def _model_by_its_head(shapes):
+    """10.1 that knows version 2 by both ends side by side."""
+    _, h, w, d = shapes["pos_embed.embed"]
+    k, features = shapes.get("head.weight", (0, 0))
+    depth = len({key.split(".")[2] for key in shapes if "blocks" in key})
+    return d, depth, h * w, k, 2 if features == 2 * d else 1
 
 
 def _paths_as_they_come(x_m, z, paths, orders):
@@ -474,7 +523,10 @@ WRONG = {
             lambda x, P: torch.nn.functional.unfold(x.transpose(2, 3), P, stride=P).mT,
             "patches come column by column|off by|rows and columns are exchanged",
         ),
-        "grid_of": (lambda h, w, P, s: (int((h - P) / s) + 1, int((w - P) / s) + 1), "is refused|not refused"),
+        "grid_of": [
+            (lambda h, w, P, s: (int((h - P) / s) + 1, int((w - P) / s) + 1), "is refused|not refused"),
+            (_grid_of_several, "it has one patch"),
+        ],
         "resize": (
             lambda e, g: torch.nn.functional.interpolate(e.movedim(-1, 1), g, mode="bilinear").movedim(1, -1),
             "bicubic is wanted",
@@ -493,7 +545,11 @@ WRONG = {
         "block_diagonal": (lambda x, w: x @ torch.block_diag(*w), "blocks are transposed"),
         "gates": (_own_gates, "own head only"),
         "bias_for_span": (lambda span: math.log(span), r"1 \+ e\^b"),
-        "vil_block": (_block_gated_late, "still reversed where it meets the gate"),
+        "vil_block": [
+            (_block_gated_late, "still reversed where it meets the gate"),
+            (_block_never_put_back, "never put back"),
+            (_block_skips_late, "c is still reversed"),
+        ],
         "v2_parameters": (lambda d: 6 * d * d + 97 * d + 8, "bias|4 taps"),
     },
     "ch08": {
@@ -530,10 +586,10 @@ WRONG = {
         "paired": (lambda a, b: ((a - b).mean(), (a - b).std() / math.sqrt(len(a))), "ddof=1"),
     },
     "ch10": {
-        "vil_parameters": (
-            lambda d, n, t, c: 768 * d + t * d + n * (6 * d * d + 87 * d + 8) + 3 * d + d * c + c,
-            "bias of the patch embedding",
-        ),
+        "what_model": [
+            (_model_by_its_last_line, "names may be sorted as texts"),
+            (_model_by_its_head, "has a version, too"),
+        ],
         "which_counts": (
             lambda printed, counts: [n for n, c in counts.items() if round(c / 1e9, 1) == float(printed)],
             "one digit after the point",
@@ -565,22 +621,25 @@ WRONG = {
             lambda x, y: max([r.real for r in np.roots(np.subtract(x, y)[::-1]) if r.real > 0], default=math.inf),
             "complex roots",
         ),
-        "rate_factor": (
-            lambda name, depth, decay: (
-                decay
-                ** (
-                    depth - int(name.split(".")[2])
-                    if "blocks" in name
-                    else depth + 1
-                    if "embed" in name
-                    else 1
-                    if name.startswith("token_norm")
-                    else 0
-                )
-                * decay
+        "rate_factor": [
+            (
+                lambda name, depth, decay: (
+                    decay
+                    ** (
+                        depth - int(name.split(".")[2])
+                        if "blocks" in name
+                        else depth + 1
+                        if "embed" in name
+                        else 1
+                        if name.startswith("token_norm")
+                        else 0
+                    )
+                    * decay
+                ),
+                "factor 1",
             ),
-            "factor 1",
-        ),
+            (_norms_below_the_head, "belongs to the head"),
+        ],
         "intensity": (lambda L, d, b: (2 * L * L * d + 2 * L * d * d) / b / (4 * L * d + 2 * d * d), "two FLOPs"),
     },
     "ch13": {

@@ -1,10 +1,11 @@
 """The built book in a real browser that reaches no other host: modes, guards, sizes, sheets to print."""
 
 import io
+import shutil
 
 import pytest
-from _browser import CHAPTERS, accessible, cut, equations, excess, legible, reader, unfold, visit
-from pdf import PAPER
+from _browser import CHAPTERS, ROOT, accessible, cut, equations, excess, legible, reader, unfold, visit
+from pdf import PAPER, served
 from pypdf import PdfReader
 
 
@@ -59,6 +60,36 @@ def test_code_is_as_large_on_a_tablet_as_on_a_laptop(laptop):
     assert len(sizes) == 1
 
 
+WRAPPED = """<html data-theme="light"><head><meta name="viewport" content="width=device-width"><title>x</title>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="book.css"><script src="book.js"></script></head>
+<body><article class="bd-article"><div class="highlight"><pre>short = 1
+
+{long}
+    deeper = 2
+</pre></div></article></body></html>"""
+MARKS = """() => [...document.querySelectorAll(".vl-line")].map(line => {
+    const { height, borderLeftWidth, borderLeftColor } = getComputedStyle(line, "::before");
+    return [parseFloat(height), line.offsetHeight, borderLeftWidth, borderLeftColor]; })"""
+
+
+def test_what_goes_on_of_a_wrapped_line_has_a_mark_and_nothing_else_has(chromium, tmp_path):
+    for name in ("book.css", "book.js"):
+        shutil.copy(ROOT / "book" / "_static" / name, tmp_path)
+    (tmp_path / "index.html").write_text(WRAPPED.format(long="result = " + "one_of_many + " * 12))
+    colours = set()
+    with served(tmp_path) as address, reader(chromium, address, 390) as (tab, wrong):
+        tab.goto(f"{address}/index.html")
+        for mode in ("light", "dark"):
+            tab.evaluate("mode => { document.documentElement.dataset.theme = mode }", mode)
+            short, empty, wrapped, deeper = tab.evaluate(MARKS)
+            line = short[1]
+            assert [one[0] for one in (short, empty, deeper)] == [0, 0, 0]
+            assert wrapped[1] >= 2 * line and wrapped[0] == pytest.approx(wrapped[1] - line, abs=1)
+            assert wrapped[2] == "1px"
+            colours.add(wrapped[3])
+        assert wrong == [] and len(colours) == 2 and excess(tab) == 0
+
+
 COPY = """() => [...document.querySelectorAll("article .highlight:has(> .copybtn)")].filter(box => box.checkVisibility()).map(box => {
     const button = box.querySelector(".copybtn"), at = button.getBoundingClientRect(), range = document.createRange();
     const texts = document.createTreeWalker(box.querySelector("pre"), NodeFilter.SHOW_TEXT), under = [];
@@ -96,7 +127,7 @@ def test_a_box_of_code_is_printed_with_its_code(laptop):
     assert sorted(set(torn)) == []
 
 
-@pytest.mark.parametrize("part", ["part1_memory", "part2_vision", "part3_detection"])
+@pytest.mark.parametrize("part", ["part1_memory", "part2_vision", "part3_detection", "part4_beyond"])
 def test_a_part_on_one_page_is_both_sides_of_one_sheet(laptop, site, part):
     """The last to use the window, as it leaves the chapter."""
     visit(laptop, f"{site}/book/{part}/summary.html")

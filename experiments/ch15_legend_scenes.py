@@ -28,6 +28,7 @@ from torch import nn
 from ultralytics import YOLO
 
 from vil_lite._files import write
+from vil_lite.block import MLSTMPath
 from vil_lite.yolo import model_yaml
 from vil_lite.yolo.compare import compare
 
@@ -98,13 +99,11 @@ def identity(folder):
     path, start = folder / "runs" / f"{IDENTITY}.yaml", folder / "identity.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(Path(model_yaml(VIL, nc=OWNERS)).read_text())
-    model, count = YOLO(path), 0
-    for name, part in model.model.named_modules():
-        if name.endswith("mlstm_cell"):
-            conv = model.model.get_submodule(name.rpartition(".")[0]).conv
-            nn.init.dirac_(conv.weight, groups=conv.groups)
-            count += 1
-    assert count, "no ViL block found"
+    model = YOLO(path)
+    paths = [part for part in model.model.modules() if isinstance(part, MLSTMPath)]
+    assert paths, "no ViL block found"
+    for part in paths:
+        nn.init.dirac_(part.conv.weight, groups=part.conv.groups)
     model.ckpt = {"model": model.model}
     model.save(start)
     return str(path), start.name

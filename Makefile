@@ -37,7 +37,7 @@ serve: $(READY) ## show the book at http://localhost:8000
 	@echo "== http://localhost:8000  (stop with Ctrl-C)"
 	@$(PY) -m http.server 8000 --bind 127.0.0.1 --directory _build/html
 
-pdf: $(READY) ## the whole book as one PDF beside its pages; the landing page links it (needs Chromium)
+pdf: $(READY) ## the whole book as one PDF of at most 40 MB beside its pages; the landing page links it (needs Chromium)
 	@$(PY) book/_tools/build.py --if-stale
 	@$(PY) book/_tools/pdf.py
 

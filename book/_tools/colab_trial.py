@@ -3,7 +3,8 @@
     python book/_tools/colab_trial.py [NAME...] [--form stubs] [--python 3.12]      (`make colab-trial NAME=03`)
 
 NAME: how the names of notebooks begin, as in 03, 05_ or project; all of them by default.
---form: "stubs", as a reader opens them, or "solved", with the solutions of the chapters put in; both by default.
+--form: "stubs", as a reader opens them, or "solved", with the solutions of the chapters put in; both by default.  With the
+    stubs the first notebook also goes through `jupyter nbconvert --to notebook --execute`, as without any front end.
 --python: the Python of the environment.  The default is Colab's, 3.12, if it is found here, else the one that this runs
     in; "here" is the latter in any case.  Torch is linked from the book's environment if its Python is the same, and
     installed (some gigabytes) if not.
@@ -37,6 +38,7 @@ from packaging.requirements import Requirement
 
 FOLDER = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vil_lite" / "colab-trial"
 FORMS = ("stubs", "solved")
+CONVERTED = "nbconvert"  # the stubs of one notebook, by the command line
 PYTHON = "3.12"
 COLAB = [  # what Colab preinstalls of what the notebooks import, and its kernel
     "ipykernel==6.17.1",
@@ -55,6 +57,7 @@ COLAB = [  # what Colab preinstalls of what the notebooks import, and its kernel
     "psutil==5.9.5",
     "accelerate==1.11.0",
     "timm==1.0.22",
+    "nbconvert==7.16.6",
 ]
 ABSENT = ("vil_lite", "myst_nb", "jupyter_book", "ultralytics", "onnx")
 WHERE = """\
@@ -170,20 +173,41 @@ def solved(notebook, master):
     return notebook
 
 
+def surroundings(environment: Path, source: Path) -> dict[str, str]:
+    """The environment variables of a notebook: those of a stranger's shell, the wheel, a fresh machine's settings."""
+    env = outside()
+    env |= {"VIL_LITE_SOURCE": str(source), "PATH": f"{environment / 'bin'}{os.pathsep}{env.get('PATH', '')}"}
+    env |= {"YOLO_CONFIG_DIR": str(environment)}  # as on a fresh machine
+    env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # or the kernel warns that it cannot be debugged
+    return env
+
+
 def execute(notebook, environment: Path, folder: Path, source: Path, timeout: int = 1800) -> list[str]:
     """Run all cells in `environment` with `folder` as the working folder; return what went wrong."""
     client = NotebookClient(
         notebook, kernel_name="colab", timeout=timeout, allow_errors=True, resources={"metadata": {"path": str(folder)}}
     )
     client.create_kernel_manager().kernel_spec_manager.kernel_dirs = [str(environment / "kernels")]
-    env = outside()
-    env |= {"VIL_LITE_SOURCE": str(source), "PATH": f"{environment / 'bin'}{os.pathsep}{env.get('PATH', '')}"}
-    env |= {"YOLO_CONFIG_DIR": str(environment)}  # as on a fresh machine
-    env["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # or the kernel warns that it cannot be debugged
     try:
-        client.execute(env=env)
+        client.execute(env=surroundings(environment, source))
     except Exception as error:  # a kernel that died, or hung
         return [f"{type(error).__name__}: {error}"]
+    return exercise_faults(notebook)
+
+
+def convert(notebook, environment: Path, folder: Path, source: Path) -> list[str]:
+    """The same by `jupyter nbconvert` of the environment below, which stops at the first error."""
+    below = Path((site(environment) / "colab.pth").read_text().strip()).parents[2] / "bin"
+    env = surroundings(environment, source) | {"JUPYTER_PATH": str(environment)}  # there is its kernel
+    env["PATH"] += f"{os.pathsep}{below}"
+    nbformat.write(notebook, folder / "given.ipynb")
+    command = ["nbconvert", "--to", "notebook", "--execute", "--ExecutePreprocessor.kernel_name=colab", "given.ipynb"]
+    done = subprocess.run(
+        [below / "jupyter", *command, "--output", "made.ipynb"], cwd=folder, env=env, capture_output=True, text=True
+    )
+    if done.returncode:
+        return [f"jupyter nbconvert: {done.stderr[-1000:].strip()}"]
+    notebook.cells = nbformat.read(folder / "made.ipynb", nbformat.NO_CONVERT).cells
     return exercise_faults(notebook)
 
 
@@ -196,7 +220,7 @@ def trial(path: Path, form: str, base: Path, environment: Path, folder: Path, so
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     start = time.perf_counter()
-    faults = execute(notebook, environment, folder, source)
+    faults = (convert if form == CONVERTED else execute)(notebook, environment, folder, source)
     seconds = time.perf_counter() - start
     where = notebook.cells.pop().get("outputs", [])
     if where and where[0].output_type == "stream":
@@ -228,12 +252,14 @@ def choose(names: list[str]) -> list[Path]:
 def table(results: dict) -> str:
     """Markdown: a line for each notebook, a column for each form."""
     names = list(dict.fromkeys(name for name, _ in results))
-    forms = [form for form in FORMS if any(form == f for _, f in results)]
+    forms = [form for form in (*FORMS, CONVERTED) if any(form == f for _, f in results)]
     rows = ["| notebook | " + " | ".join(forms) + " |", "|---" * (1 + len(forms)) + "|"]
     for name in names:
         cells = []
         for form in forms:
-            done = results[name, form]
+            if not (done := results.get((name, form))):
+                cells.append("")
+                continue
             number = len(done["faults"])
             said = f"{number} error{'s' * (number > 1)}" if number else "passes"
             cells.append(f"{said}, {done['seconds']} s")
@@ -268,7 +294,8 @@ def main(arguments=None) -> int:
     with open(folder / "log.txt", "w", encoding="utf-8") as log:
         for path in paths:
             environment = None
-            for form in given.form or FORMS:
+            forms = given.form or FORMS
+            for form in [*forms, CONVERTED] if path == paths[0] and "stubs" in forms else forms:
                 state_now = state(path, form, base)
                 if done := passed.get(state_now):
                     results[path.stem, form] = done

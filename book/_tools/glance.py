@@ -1,4 +1,4 @@
-"""Tables of what was found, in README and on the status page.  Nothing measured is typed.
+"""Tables of what was found, in README and on the status page, and hours, on the landing page too.  Nothing measured is typed.
 
     python book/_tools/glance.py      writes them
 
@@ -88,6 +88,55 @@ def times(root: Path = ROOT) -> str:
         f"With its exercises a chapter takes {min(lengths)} to {max(lengths)} minutes, Part 1 takes {memory} hours, "
         f"Part 2 {vision}, Part 3 {detection}, Part 4 {beyond}, and all of it {sum(lengths) / 60:.0f}.\n"
     )
+
+
+PACE = 200  # words a minute
+NUMBERS = {"two": 2, "four": 4, "ten": 10, "fifteen": 15}  # of weeks and sessions in the plan
+
+
+def words(text: str) -> int:
+    """How many words a page of the book asks to read: without equations, code, directives and what is folded."""
+    for apart in (
+        r"<details>.*?</details>",
+        r"^(`{3,})(?!\{(?:note|tip|admonition)).*?^\1",
+        r"\$\$.*?\$\$([ \t]*\([\w-]+\))?",
+        r"\$[^$\n]+\$",
+    ):
+        text = re.sub(apart, " ", text, flags=re.M | re.S)
+    text = re.sub(r"\{[\w:]+\}|\]\([^)]*\)|<[^>\n]*>", " ", text)
+    return len(re.findall(r"[^\W\d_][\w'’-]*", text))
+
+
+def reading(root: Path = ROOT) -> float:
+    """Hours to read the text of all parts at that pace."""
+    count = 0
+    for path in (root / "book").glob("part*/*.*"):
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".ipynb":
+            cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "markdown"]
+            text = "\n\n".join("".join(cell["source"]) for cell in cells)
+        count += words(text)
+    return count / PACE / 60
+
+
+def courses(root: Path = ROOT) -> dict[str, float]:
+    """{"four": hours in class} for each course of the plan: its weeks times its sessions."""
+    plan = (root / "book" / "classroom" / "plan.md").read_text(encoding="utf-8")
+    found = re.findall(r"^## (\w+) weeks: .*\n\n(\w+) sessions of (\d+) minutes a week", plan, re.M)
+    rows = [(weeks.lower(), NUMBERS[sessions.lower()], int(length)) for weeks, sessions, length in found]
+    return {weeks: NUMBERS[weeks] * sessions * length / 60 for weeks, sessions, length in rows}
+
+
+def paths(root: Path = ROOT) -> dict[str, str]:
+    """The hours of the three ways through the book, a sentence each."""
+    classes = [f"{hours:.0f} over {weeks}" for weeks, hours in courses(root).items()]
+    classes[0] = classes[0].replace(" over", " hours in class over", 1) + " weeks"
+    return {
+        "read": f"Reading the text alone takes about {reading(root):.0f} hours at {PACE} words a minute, "
+        "code and equations not counted.",
+        "run": f"With all exercises and projects it takes about {sum(row[-1] for row in minutes(root)) / 60:.0f} hours.",
+        "teach": f"A course takes {', '.join(classes[:-1])} or {classes[-1]}.",
+    }
 
 
 def percent(value: float) -> str:
@@ -221,11 +270,16 @@ def detector(root: Path) -> str:
 
 def pages(root: Path = ROOT) -> dict[Path, str]:
     """The files that hold what is made here, as they should be."""
-    found = {}
-    for name, made in {"README.md": f"{table(root)}\n{times(root)}", "book/appendix/status.md": recorded(root)}.items():
+    found, hours = {}, paths(root)
+    readme = f"{table(root)}\n{times(root).rstrip()} {hours['read']} {hours['teach']}\n"
+    for name, made in {"README.md": readme, "book/appendix/status.md": recorded(root)}.items():
         before, _, rest = (root / name).read_text(encoding="utf-8").partition(BEGIN)
         found[root / name] = before + BEGIN + made + END + rest.partition(END)[2]
-    return found
+    landing = (root / "book" / "index.md").read_text(encoding="utf-8")
+    for way, sentence in hours.items():
+        card = re.compile(f"(<!-- {way}: glance.py -->).*?(<!-- end -->)")
+        landing = card.sub(rf"\g<1>{sentence}\g<2>", landing)
+    return found | {root / "book" / "index.md": landing}
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
     python book/_tools/pdf.py [FOLDER]       of the built book, _build/html by default (`make pdf`)
 
 Chromium prints each page as it stands, with the styles for print of book.css; pypdf joins them.  The file lies beside the pages,
-and the landing page links it.  Links between pages of the book become links inside the file.
+and the landing page links it.  Links between pages of the book become links inside the file.  Exit status 1, and no link, if
+it is larger than 40 MB.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ from pypdf.generic import ArrayObject, DictionaryObject, FloatObject, NameObject
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "vision-lstm-step-by-step.pdf"
+LIMIT = 40  # MB
 PAPER = {"format": "A4", "margin": dict.fromkeys(("top", "bottom", "left", "right"), "16mm")}
 STYLE = "<meta charset='utf-8'><style>body{font:11pt system-ui,'DejaVu Sans',sans-serif} a{color:inherit}"
 CONTENTS = STYLE + (
@@ -69,14 +71,15 @@ def served(folder: Path):
 
 
 @contextlib.contextmanager
-def browser():
+def browser(**options):
+    """A tab of Chromium, in light mode.  options: of the tab, device_scale_factor=2 ..."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         raise SystemExit("no Chromium on this machine: install Debian's package `chromium` to print the book")
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         try:
-            yield chromium.new_page(color_scheme="light")
+            yield chromium.new_page(color_scheme="light", **options)
         finally:
             chromium.close()
 
@@ -213,6 +216,11 @@ def main(arguments: list[str]) -> int:
     folder = Path(arguments[0] if arguments else ROOT / "_build" / "html").resolve()
     path = make(folder)
     count, size = len(PdfReader(path).pages), path.stat().st_size / 2**20
+    if size > LIMIT:
+        print(
+            f"== {path}: {size:.1f} MB are more than {LIMIT} MB, look for large pictures; not linked", file=sys.stderr
+        )
+        return 1
     link(folder, NAME, f"The whole book as one PDF ({count} pages, {size:.0f} MB)")
     print(f"== {path}: {count} pages, {size:.1f} MB")
     return 0

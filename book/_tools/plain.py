@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 
+import drawings
 from glued import recorded, said
 from library import REPOSITORY
 from nb import chapter_number, read
@@ -146,13 +147,13 @@ def _file(target: str, labels: Labels, path: Path) -> Path:
 
 
 def _link(match, labels: Labels, path: Path) -> str:
-    """A relative link: to another student notebook, or to the file in the repository."""
+    """A relative link: to another student notebook, or to the file in the repository.  A picture comes along in the text."""
     bang, words, address = match.groups()
     if re.match(r"[a-z]+:|#", address):
         return match[0]
     file, _, anchor = address.partition("#")
     if re.match(r"(\d\d[a-z]?_.*|project)\.ipynb$", Path(file).name):
         return f"{bang}[{words}]({Path(file).name}{'#' * bool(anchor)}{anchor})"
-    inside = _file(file, labels, path).relative_to(labels.root)
-    view = "raw" if bang else "blob"
-    return f"{bang}[{html.unescape(words)}]({REPOSITORY}/{view}/main/{inside.as_posix()})"
+    there = _file(file, labels, path)
+    address = f"{REPOSITORY}/blob/main/{there.relative_to(labels.root).as_posix()}"
+    return f"{bang}[{html.unescape(words)}]({drawings.address(there) if bang else address})"

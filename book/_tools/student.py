@@ -29,7 +29,16 @@ MADE = "*Made from `{path}`, " + DO_NOT + "; your own copy is yours to write in.
 NUMBERS = " *Numbers in the text are those of the book's run, on two CPU cores; yours stand under the cells, as `name = value`.*"
 README = """# Student notebooks
 
-Made by `make student` from the chapters in `book/`: change those, not these.  Stubs, hints and checks, no solutions.
+The chapters with stubs, hints and checks, without solutions.  Write into them as you like.  The first cell of each installs what
+it does not find; no GPU is needed.
+
+- Colab: the badge at the head of a notebook.
+- JupyterLab: `make lab`, or the file in a Jupyter of your own.
+- VS Code with its extensions Python and Jupyter: open the file, choose the kernel; in a checkout with `make` that of `.venv`.
+- Without a front end: `jupyter nbconvert --to notebook --execute --output done.ipynb 03_matrix_memory.ipynb`
+
+For authors: `make student` makes these from the chapters in `book/`; change those, not these.  It keeps a notebook in which
+somebody has worked.
 
 """
 

@@ -93,9 +93,13 @@ def name_downloads(app: Sphinx, pagename, templatename, context, doctree) -> Non
                 button |= {"text": names[button["text"]], "tooltip": None}  # a tooltip would say it again
 
 
-SPELLINGS = (
-    "stabiliser stabilizer, normalise normalize, colour color, neighbour neighbor, optimiser optimizer, centre center, "
-    "grey gray, initialise initialize, behaviour behavior, generalise generalize, regularise regularize, quantise quantize"
+SPELLINGS = (  # words of one group are found with each other; more than two where the parts of a word have other stems
+    "stabiliser stabilizer, normalise normalize, colour color, neighbour neighbor, optimiser optimizer, "
+    "centre center, grey gray, initialise initialize, behaviour behavior, generalise generalize, regularise regularize, "
+    "quantise quantize, neighbourhood neighborhood, recognise recognize recognizable, metre meter, decimetre decimeter, "
+    "favour favor, harbour harbor, licence license, sceptical skeptical, discretise discretize, parallelise parallelize, "
+    "orthogonalise orthogonalize, visualise visualize, synchronise synchronize, summarise summarize, "
+    "catalogue catalog, fulfil fulfill, serialise serialize"
 )
 
 

@@ -1,10 +1,11 @@
 """The built book in a real browser that reaches no other host: modes, guards, sizes, sheets to print."""
 
 import io
+import shutil
 
 import pytest
-from _browser import CHAPTERS, accessible, cut, equations, excess, legible, reader, unfold, visit
-from pdf import PAPER
+from _browser import CHAPTERS, ROOT, accessible, cut, equations, excess, legible, reader, unfold, visit
+from pdf import PAPER, served
 from pypdf import PdfReader
 
 
@@ -57,6 +58,36 @@ def test_code_is_as_large_on_a_tablet_as_on_a_laptop(laptop):
         laptop.set_viewport_size({"width": width, "height": 900})
         sizes.add(laptop.evaluate("getComputedStyle(document.querySelector('.cell_input pre')).fontSize"))
     assert len(sizes) == 1
+
+
+WRAPPED = """<html data-theme="light"><head><meta name="viewport" content="width=device-width"><title>x</title>
+<link rel="icon" href="data:,"><link rel="stylesheet" href="book.css"><script src="book.js"></script></head>
+<body><article class="bd-article"><div class="highlight"><pre>short = 1
+
+{long}
+    deeper = 2
+</pre></div></article></body></html>"""
+MARKS = """() => [...document.querySelectorAll(".vl-line")].map(line => {
+    const { height, borderLeftWidth, borderLeftColor } = getComputedStyle(line, "::before");
+    return [parseFloat(height), line.offsetHeight, borderLeftWidth, borderLeftColor]; })"""
+
+
+def test_what_goes_on_of_a_wrapped_line_has_a_mark_and_nothing_else_has(chromium, tmp_path):
+    for name in ("book.css", "book.js"):
+        shutil.copy(ROOT / "book" / "_static" / name, tmp_path)
+    (tmp_path / "index.html").write_text(WRAPPED.format(long="result = " + "one_of_many + " * 12))
+    colours = set()
+    with served(tmp_path) as address, reader(chromium, address, 390) as (tab, wrong):
+        tab.goto(f"{address}/index.html")
+        for mode in ("light", "dark"):
+            tab.evaluate("mode => { document.documentElement.dataset.theme = mode }", mode)
+            short, empty, wrapped, deeper = tab.evaluate(MARKS)
+            line = short[1]
+            assert [one[0] for one in (short, empty, deeper)] == [0, 0, 0]
+            assert wrapped[1] >= 2 * line and wrapped[0] == pytest.approx(wrapped[1] - line, abs=1)
+            assert wrapped[2] == "1px"
+            colours.add(wrapped[3])
+        assert wrong == [] and len(colours) == 2 and excess(tab) == 0
 
 
 COPY = """() => [...document.querySelectorAll("article .highlight:has(> .copybtn)")].filter(box => box.checkVisibility()).map(box => {

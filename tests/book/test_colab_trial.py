@@ -74,6 +74,36 @@ def test_what_fails_and_what_passes_outside(environment, tmp_path, monkeypatch):
     assert "DeadKernelError" in fault
 
 
+CONVERTER = """#!{python}
+import os, sys, nbformat
+from nbclient import NotebookClient
+assert sys.argv[1:4] == ["--to", "notebook", "--execute"] and "VIL_STATIC" not in os.environ
+given, made = sys.argv[5], sys.argv[7]
+notebook = nbformat.read(given, 4)
+NotebookClient(notebook, kernel_name=sys.argv[4].partition("kernel_name=")[2]).execute()
+nbformat.write(notebook, made)
+"""
+
+
+def test_a_notebook_goes_through_jupyter_nbconvert(environment, tmp_path, monkeypatch):
+    """With a stand-in for it: the tests' environment has `jupyter` and no nbconvert."""
+    monkeypatch.setenv("VIL_STATIC", "1")
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    with_python = "import sys; print(sys.prefix)"
+    tried = notebook(("x", with_python), ("exercise", STUB), ("exercise", RIGHT))
+    (fault,) = colab_trial.convert(tried, environment, folder, tmp_path / "a.whl")
+    assert fault.startswith("jupyter nbconvert: ") and "not found" in fault
+    converter = environment / "bin" / "jupyter-nbconvert"
+    converter.write_text(CONVERTER.format(python=sys.executable))
+    converter.chmod(0o755)
+    (fault,) = colab_trial.convert(tried, environment, folder, tmp_path / "a.whl")
+    assert "1 checks in this exercise printed '✓" in fault
+    assert tried.cells[0].outputs[0].text == f"{environment}\n"  # not the Python that nbconvert runs in
+    (fault,) = colab_trial.convert(notebook(("x", "1 / 0")), environment, folder, tmp_path / "a.whl")
+    assert "ZeroDivisionError" in fault
+
+
 def test_the_table_and_the_exit_status(tmp_path, monkeypatch, capsys):
     """main() with the parts that take minutes replaced: what passed is kept, what failed is run again and is an error."""
     ran = []
@@ -95,11 +125,12 @@ def test_the_table_and_the_exit_status(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(colab_trial, name, made)
     arguments = ["01", "03", "--python", "here", "--folder", str(tmp_path)]
     assert colab_trial.main(arguments) == 1
-    assert ran == [("01", "stubs"), ("01", "solved"), ("03", "stubs"), ("03", "solved")]
+    assert ran == [("01", "stubs"), ("01", "solved"), ("01", "nbconvert"), ("03", "stubs"), ("03", "solved")]
     said = capsys.readouterr().out
-    assert "| 03_matrix_memory | passes, 7 s | 1 error, 7 s |" in said and "4 runs, 1 with errors" in said
+    assert "| 03_matrix_memory | passes, 7 s | 1 error, 7 s |  |" in said and "5 runs, 1 with errors" in said
     assert "abc: TypeError: no" in (tmp_path / "log.txt").read_text(encoding="utf-8")
-    assert len(json.loads((tmp_path / "passed.json").read_text())) == 3
+    assert "| 01_lstm_limits | passes, 7 s | passes, 7 s | passes, 7 s |" in said
+    assert len(json.loads((tmp_path / "passed.json").read_text())) == 4
     ran.clear()
     assert colab_trial.main(arguments) == 1 and ran == [("03", "solved")]
     assert colab_trial.main(["01", *arguments[2:]]) == 0 and colab_trial.main([*arguments, "--form", "stubs"]) == 0

@@ -146,6 +146,47 @@ def test_the_arrows_turn_no_page_while_something_is_open_over_it(opened):
     assert tab.locator("dialog[open]").count() == 0
 
 
+def test_the_arrows_turn_the_page(opened):
+    tab = opened(1280, SMALL)
+    for key, page in (("ArrowRight", "ch08"), ("ArrowLeft", "ch07"), ("ArrowLeft", "ch06")):
+        tab.keyboard.press(key)
+        tab.wait_for_url(f"**/book/classroom/{page}.html")
+    for key in ("Shift+ArrowRight", "Alt+ArrowUp", "Control+ArrowRight", "ArrowDown"):
+        tab.keyboard.press(key)
+    tab.locator(".primary-toggle").focus()  # a control has its own use of the keys
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_timeout(100)
+    assert tab.url.endswith("/ch06.html")
+
+
+MARKED = "[...document.querySelectorAll('.bd-links a.vl-read')].map(a => [a.getAttribute('href'), a.title, getComputedStyle(a, '::after').content])"
+
+
+def test_a_chapter_whose_end_was_reached_has_a_mark_from_then_on(chromium, site):
+    """In this browser, and only a page of a part."""
+    with reader(chromium, site) as (tab, wrong):
+        visit(tab, f"{site}/{SMALL}")
+        tab.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        tab.wait_for_timeout(200)
+        visit(tab, f"{site}/{PAGE}")
+        tab.wait_for_timeout(200)
+        assert tab.evaluate(MARKED) == [] and tab.evaluate("localStorage.getItem('vil-read')") is None
+        tab.evaluate("document.querySelector('.prev-next-area').scrollIntoView()")
+        tab.wait_for_function("document.querySelector('.bd-links a.vl-read')")
+        ((href, title, mark),) = tab.evaluate(MARKED)
+        assert title == "You have reached the end of this page" and mark == '"✓"'
+        here = "/".join(PAGE.split("/")[-2:])
+        assert tab.evaluate("JSON.parse(localStorage.getItem('vil-read'))") == [here]
+        for page in (SMALL, PAGE):
+            visit(tab, f"{site}/{page}")
+            tab.wait_for_function("document.querySelector('.bd-links a.vl-read')")
+            assert len(tab.evaluate(MARKED)) == 1
+        for broken in ("no JSON", "null"):
+            tab.evaluate("text => localStorage.setItem('vil-read', text)", broken)
+            visit(tab, f"{site}/{PAGE}")
+        assert wrong == []
+
+
 def test_folded_code_is_called_what_it_says(opened):
     tab = opened(1280)
     folded = told(tab, "article details.hide > summary")

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import glance
 import nb
 import pytest
 
@@ -79,3 +80,29 @@ def test_the_readme_tells_the_hours_of_the_same_minutes():
         f"Part 3 {parts[2]}, Part 4 {parts[3]}, and all of it {round(sum(minutes.values()) / 60)}."
     )
     assert told in (CLASSROOM.parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_each_way_through_the_book_tells_its_hours_on_its_card():
+    landing = (CLASSROOM.parent / "index.md").read_text(encoding="utf-8")
+    cards = dict(re.findall(r"^:::\{grid-item-card\} (Read|Run|Teach)\n(.*?)^:::$", landing, re.M | re.S))
+    assert list(cards) == ["Read", "Run", "Teach"]
+    for way, card in cards.items():
+        assert glance.paths()[way.lower()] in card, "python book/_tools/glance.py"
+    total = sum(minutes for path in CHAPTERS for _, minutes in timing(path))
+    assert f"about {round(total / 60)} hours" in cards["Run"]
+    assert f"at {glance.PACE} words a minute" in cards["Read"]
+
+
+def test_hours_in_class_are_those_of_the_plan():
+    """Two sessions of 90 minutes a week."""
+    assert glance.courses() == {"four": 12, "ten": 30, "fifteen": 45}
+    plan = (CLASSROOM / "plan.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"^## \w+ weeks", plan, re.M)) == plan.count("Two sessions of 90 minutes a week") == 3
+
+
+def test_words_to_read_are_those_of_sentences():
+    page = (
+        "# A memory\n\nIt has *three* parts, see {doc}`the cell <04_cell>`.\n\n$$ a = b $$ (eq-1)\n\n"
+        "```python\nnot = counted\n```\n\nWith $x_t$ too.\n\n<details><summary>Hint</summary>folded away</details>\n"
+    )
+    assert glance.words(page) == 2 + 7 + 2  # "A memory", "It has three parts, see the cell", "With too"

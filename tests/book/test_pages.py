@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import api
 import build
 import check_pages
+import codespell_lib
 import execute
 import nb
 import nbformat
 import pytest
+import vil_book
 import yaml
 from bs4 import BeautifulSoup
 from plain import Labels
@@ -124,6 +127,38 @@ def test_search_finds_both_spellings(built):
     index = json.loads(built.html("searchindex.js").removeprefix("Search.setIndex(").removesuffix(")"))
     british, american = SearchEnglish({}).stem("stabiliser"), SearchEnglish({}).stem("stabilizer")
     assert british != american and index["terms"][british] == index["terms"][american] != []
+
+
+ALIKE = r"\w*wise|(adv|disgu|exerc|no|pra|prom|ra|rev|r|superv|surpr)is\w+|disable|four|ours|hours?|yours?"
+APART = {"storey"}  # without the e it is another word
+
+
+def american(word: str) -> str:
+    """Another spelling of what looks British, by its ending: -ise, -our, -re."""
+    if re.fullmatch(ALIKE, word):
+        return word
+    word = re.sub(r"is(e[ds]?|ers?|ing|ations?|able)$", r"iz\1", word)
+    word = re.sub(r"our(s|ed|ing|hoods?|able|ite|al|less)?$", r"or\1", word)
+    return re.sub(r"(?<=[bcdgkt])re(s?)$", r"er\1", word)
+
+
+def test_each_british_word_of_the_pages_is_found_in_american_spelling():
+    texts = [path.read_text(encoding="utf-8") for path in (ROOT / "book").rglob("*.md")]
+    for path in execute.notebooks():
+        for cell in nb.read(path).cells:
+            texts.append(cell.source if cell.cell_type == "markdown" else "")
+            texts.append(cell.metadata.get("mystnb", {}).get("figure", {}).get("caption", ""))
+    texts += [one.doc or "" for one in api.entries()]
+    listed = Path(codespell_lib.__file__).parent / "data" / "dictionary_en-GB_to_en-US.txt"
+    known = dict(line.split("->") for line in listed.read_text(encoding="utf-8").split())
+    stem, groups = SearchEnglish({}).stem, [group.split() for group in vil_book.SPELLINGS.split(", ")]
+    together = [set(map(stem, group)) for group in groups]
+    missed = set()
+    for word in set(re.findall(r"[a-z]{4,}", " ".join(texts).lower())) - APART:
+        pair = {stem(word), stem(known.get(word, american(word)))}
+        if len(pair) > 1 and not any(pair <= group for group in together):
+            missed.add(f"{word} {known.get(word, american(word))}")
+    assert sorted(missed) == []
 
 
 def test_prose_executes_nothing_again_and_a_chapter_links_terms_and_gives_reports_to_a_real_repository(faulty):
@@ -299,3 +334,17 @@ def test_every_recorded_run_says_where_it_comes_from():
         assert path.stem in (ROOT / script[1]).read_text(encoding="utf-8"), (
             f"{path.name}: {script[1]} does not write it"
         )
+
+
+def test_where_no_gpu_could_be_had_the_page_says_so():
+    """Once a run on one is recorded, these sentences are wrong."""
+    devices = [
+        json.loads(path.read_text(encoding="utf-8"))["device"] for path in (ROOT / "book" / "results").glob("*.json")
+    ]
+    assert all(re.fullmatch(r"(AMD|Intel).*, \d+ cores, \d+ threads", device) for device in devices)
+    chapter = nb.read(ROOT / "book/part3_detection/14_vil_in_yolov8.ipynb")
+    texts = {"chapter 14": "\n".join(cell.source for cell in chapter.cells if cell.cell_type == "markdown")}
+    texts |= {name: (ROOT / f"book/{name}.md").read_text(encoding="utf-8") for name in ("index", "appendix/status")}
+    assert [name for name, text in texts.items() if "No GPU could be had" not in text.replace("no GPU", "No GPU")] == []
+    cards = [nb.read(path).cells[0].source for path in nb.chapters()]
+    assert any("on a T4" in card for card in cards) == ("minutes on a T4, they are estimates" in texts["index"])

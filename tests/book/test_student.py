@@ -1,6 +1,8 @@
 """student/: no solution in it, nothing that Colab cannot show, and never stale."""
 
 import ast
+import base64
+import io
 import json
 import re
 import subprocess
@@ -11,9 +13,11 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parents[2]
+import drawings
 import glued
 import nb
 import student
+from PIL import Image
 from plain import Labels, plain
 
 from vil_lite.teach.setup_cell import REPOSITORY
@@ -102,6 +106,39 @@ def test_nothing_is_left_that_only_the_book_understands(path):
     assert re.findall(r"\{[\w:-]+\}`|^(?:`{3,}|:{3,})\{.*|\$\$ *\([\w-]+\)|^\([\w-]+\)=", prose, flags=re.M) == []
 
 
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_the_numbers_of_the_sentences_are_those_of_this_code(path):
+    prose = "\n".join(cell.source for cell in nb.read(path).cells if cell.cell_type == "markdown")
+    glued_in = {name.partition(":")[0].strip() for name in re.findall(r"\{glue:\w+\}`([^`]+)`", prose)}
+    known = glued.recorded(path, ROOT)
+    assert known or not glued_in, "the code has changed since the last `make numbers`: its sentences show names"
+    assert sorted(glued_in - known.keys()) == []
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_no_picture_needs_a_network(path):
+    """Except for the badge, which is of use with a network only."""
+    given = nb.read(ROOT / "student" / path.name)
+    prose = "\n".join(c.source for c in given.cells if c.cell_type == "markdown")
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", prose) + re.findall(r"<img[^>]*src=[\"']?([^\"'> ]+)", prose)
+    assert shown and shown.pop(0) == student.BADGE.partition("](")[2].partition(")")[0]
+    # neither SVG nor attachments: Colab shows none of these
+    assert [address[:60] for address in shown if not address.startswith("data:image/png;base64,")] == []
+
+
+@pytest.mark.parametrize("svg", drawings.of_chapters(), ids=lambda p: p.stem)
+def test_a_drawing_in_a_notebook_is_the_one_of_the_page_with_its_colours(svg):
+    picture = Image.open(io.BytesIO(base64.b64decode(drawings.address(svg).partition(",")[2])))  # of this SVG and style
+    width, height = re.search(r'viewBox="\S+ \S+ (\S+) (\S+)"', svg.read_text(encoding="utf-8")).groups()
+    assert picture.size == (drawings.SCALE * int(width), drawings.SCALE * int(height))
+    colours = {colour for count, colour in picture.convert("RGB").getcolors() if count > 200}
+    ink, accent = (0x26, 0x32, 0x3D), (0x0B, 0x62, 0xA0)
+    for wanted in (ink, accent, (255, 255, 255)):
+        assert any(max(abs(a - b) for a, b in zip(wanted, one)) < 8 for one in colours), wanted
+    dark = sum(count for count, grey in picture.convert("L").getcolors() if grey < 60)
+    assert dark < 0.1 * picture.width * picture.height, "shapes are filled with black where the style is missing"
+
+
 # ---------------------------------------------------------------- a small book
 
 
@@ -117,6 +154,7 @@ def book(tmp_path):
     part.mkdir(parents=True)
     (tmp_path / "book" / "_static").mkdir()
     (tmp_path / "book" / "_static" / "a.svg").write_text('<svg><title id="t">The road</title></svg>')
+    drawings.save(Image.new("RGB", (2, 1)), tmp_path / "book" / "_static" / "a.svg")
     (tmp_path / "book" / "references.bib").write_text(BIB)
     (tmp_path / "book" / "notation.md").write_text("# Notation\n\n(all-symbols)=\n## All symbols\n")
     figure = {
@@ -178,7 +216,7 @@ def test_what_is_kept_and_what_is_dropped(book):
         ("[symbols](/book/notation.md)", f"[symbols]({REPOSITORY}/blob/main/book/notation.md)"),
         ("{ref}`all-symbols`, {term}`gate <gates>`, {math}`x`", "All symbols, gate, $x$"),
         ("[next](../part1_memory/04_forms.ipynb#top)", "[next](04_forms.ipynb#top)"),
-        ("![a](../_static/a.png)", f"![a]({REPOSITORY}/raw/main/book/_static/a.png)"),
+        ("![a](../_static/a.png)", "![a](DATA)"),
         ("[work](project.ipynb)", "[work](project.ipynb)"),
         ("[out](https://arxiv.org/abs/1)", "[out](https://arxiv.org/abs/1)"),
         ("(all-symbols)=\n## All", "## All"),
@@ -188,14 +226,26 @@ def test_what_is_kept_and_what_is_dropped(book):
         ("::::{admonition} Out\n:::{note}\nin\n:::\n::::", "> **Out**\n>\n> > **Note**\n> >\n> > in"),
         (
             "```{drawing} a.svg\n:name: fig-03-d\nA road.\n```",
-            f"![The road]({REPOSITORY}/raw/main/book/_static/a.svg)\n\n*Figure 3.2. A road.*",
+            "![The road](DATA)\n\n*Figure 3.2. A road.*",
         ),
         ("```python\n{eq}`x`\n```", "```python\n{eq}`x`\n```"),
     ],
 )
 def test_the_books_markdown_becomes_plain(book, text, wanted):
     labels = Labels(book, nb.chapters(book))
+    wanted = wanted.replace("DATA", drawings.address(book / "book" / "_static" / "a.png"))
     assert plain(text, labels, book / "book" / "part1_memory" / "03_memory.ipynb") == wanted
+
+
+def test_a_drawing_that_has_changed_needs_a_new_picture(book):
+    svg = book / "book" / "_static" / "a.svg"
+    assert drawings.address(svg) == drawings.address(svg.with_suffix(".png"))
+    svg.write_text('<svg><title id="t">Another road</title></svg>')
+    with pytest.raises(SystemExit, match="a.png is not the picture of a.svg as it is: python book/_tools/drawings.py"):
+        drawings.address(svg)
+    svg.with_suffix(".png").unlink()
+    with pytest.raises(SystemExit, match="drawings.py"):
+        drawings.address(svg)
 
 
 def test_a_sentence_says_the_number_of_the_books_run_and_its_name_once_the_code_is_another(book):
@@ -313,3 +363,12 @@ def test_without_git_nothing_is_overwritten(book, monkeypatch):
 def test_the_notebooks_are_opened_as_they_are():
     done = subprocess.run(["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True)
     assert "jupyter lab" in done.stdout and "student.py" not in done.stdout, done.stderr
+
+
+def test_both_readmes_say_where_a_notebook_runs():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").split("**Run.**")[1].split("**Teach.**")[0]
+    for text in (readme, (ROOT / "student" / "README.md").read_text(encoding="utf-8")):
+        for place in ("Colab", "make lab", "VS Code", "Jupyter of your", "jupyter nbconvert --to notebook --execute"):
+            assert place in text, place
+        (name,) = re.findall(r"--output \S+ (?:student/)?(\S+\.ipynb)`", text)
+        assert name in {path.name for path in CHAPTERS}

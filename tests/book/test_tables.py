@@ -1,12 +1,18 @@
 """book/appendix/tables.md: every "equal", "within 1 %" or "transcribed" is a test that exists, every "measured" a record or page that exists."""
 
 import ast
+import csv
 import re
 from pathlib import Path
 
 import execute
 import glance
+import nb
 import pytest
+import timm
+import torch
+
+from vil_lite import complexity, create_model
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTED = ("equal", "within 1 %", "transcribed")
@@ -75,3 +81,65 @@ def test_the_readme_judges_as_the_page_does(what, page, others):
     printed = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
     widened = {int(n) for text in printed for n in re.findall(r"widened for (\d+) comparisons", text)}
     assert widened - others == {glance.TOGETHER[what]}
+
+
+def relatives():
+    """{model: (parameters in millions, multiply-adds in billions or nothing, top-1; of T, S and B each, source)}"""
+    page = (ROOT / "book/part2_vision/relatives.md").read_text(encoding="utf-8").split("## What they cost")[1]
+    rows = re.findall(r"^\| \*\*(\w+)\*\*[^|]*\|([^|]+)\|([^|]+)\|([^|]+)\|([^|]+)\|$", page, re.M)
+    return {
+        name: (*([float(x) for x in re.findall(r"[\d.]+", cell)] for cell in cells), source)
+        for name, *cells, source in rows
+    }
+
+
+def test_every_relative_has_a_source_and_agrees_with_table_1_where_that_has_it():
+    found = relatives()
+    assert list(found) == ["ViL", "Vim", "VMamba", "VRWKV", "ViG", "DeiT"]
+    with (ROOT / "book/results/10_table1.csv").open(encoding="utf-8") as lines:
+        table = {row["model"]: row for row in csv.DictReader(lines)}
+    for name, (params, work, top1, source) in found.items():
+        assert "https://" in source or "{doc}" in source, name
+        assert len(params) == len(top1) == 3 and len(work) in (0, 3), name
+        for n, size in enumerate("TSB"):
+            if row := table.get(f"{name}-{size}"):
+                assert float(row["top1"]) == top1[n], row
+                assert not row["gflops"] or [float(row["params_m"]), float(row["gflops"])] == [params[n], work[n]], row
+
+
+@pytest.mark.parametrize(
+    ("name", "models", "make", "half"),
+    [
+        ("ViL", ("vil_tiny", "vil_small", "vil_base"), lambda m: create_model(m, form="parallel"), True),
+        ("DeiT", [f"deit_{size}_patch16_224" for size in ("tiny", "small", "base")], timm.create_model, False),
+    ],
+)
+def test_costs_that_the_page_on_relatives_calls_counted_are_counted(name, models, make, half):
+    params, work, _, _ = relatives()[name]
+    image = torch.empty(1, 3, 224, 224, device="meta")
+    for n, model in enumerate(models):
+        with torch.device("meta"):
+            net = make(model)
+        assert round(complexity.parameters(net) / 1e6, 1) == params[n], model
+        assert round(complexity.flops(net, image, half=half) / 1e9, 1) == work[n], model
+
+
+def published(page):
+    """What a chapter quotes of the list of Fashion-MNIST, {network: % right}, and its text."""
+    cells = nb.read(ROOT / f"book/part2_vision/{page}.ipynb").cells
+    quoted = [
+        ast.literal_eval(node.value)
+        for cell in cells
+        if cell.cell_type == "code" and re.search("^published = ", cell.source, re.M)
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.Assign) and node.targets[0].id == "published"
+    ]
+    assert len(quoted) == 1, page
+    return quoted[0], "".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def test_figures_of_fashion_mnist_are_quoted_alike_and_with_their_address():
+    (few, first), (all_of_them, second) = (published(page) for page in ("08_block_designs", "11_training"))
+    assert few and few.items() <= all_of_them.items()
+    for text in (first, second):
+        assert "(https://github.com/zalandoresearch/fashion-mnist#benchmark)" in text

@@ -6,6 +6,7 @@ import sys
 import unicodedata
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import archive
 import pytest
@@ -92,6 +93,26 @@ def test_the_landing_page_links_what_was_made_once(tiny):
     for words in ("old", "new"):
         pdf.link(tiny / "html", "a.pdf", words)
     assert (tiny / "html/book/index.html").read_text().count('<a href="../a.pdf">') == 1
+
+
+@pytest.mark.parametrize("megabytes", [40, 41])
+def test_a_pdf_that_is_too_large_is_an_error_and_not_linked(tmp_path, monkeypatch, capsys, megabytes):
+    import pdf
+
+    def make(folder):
+        path = folder / pdf.NAME
+        with open(path, "wb") as file:
+            file.truncate(megabytes * 2**20)
+        return path
+
+    (tmp_path / "book").mkdir()
+    landing = tmp_path / "book" / "index.html"
+    landing.write_text('<p class="vl-take-away"></p>')
+    monkeypatch.setattr(pdf, "make", make)
+    monkeypatch.setattr(pdf, "PdfReader", lambda _: SimpleNamespace(pages=[1]))
+    assert pdf.main([str(tmp_path)]) == (megabytes > 40)
+    assert ("more than 40 MB" in capsys.readouterr().err) == (megabytes > 40)
+    assert (pdf.NAME in landing.read_text()) == (megabytes <= 40)
 
 
 def test_the_archive_holds_pages_a_wheel_and_notebooks_without_solutions(tiny, tmp_path):

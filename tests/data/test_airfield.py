@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import inspect
 import math
 import os
 import random
@@ -404,3 +405,9 @@ def test_silhouettes_names_every_aircraft():
     assert words >= set(airfield.CLASSES) and {"UH-60", "CH-47", "E-2C", "50 m"} <= words
     with pytest.raises(ValueError, match="f-16"):
         airfield.silhouettes(classes=["f-16"])
+
+
+def test_the_data_card_tells_every_option_that_changes_what_is_drawn_or_written():
+    card = (TABLE.parents[1] / "appendix" / "airfield.ipynb").read_text(encoding="utf-8")
+    options = set(inspect.signature(airfield.build).parameters) - {"root", "workers", "progress"}
+    assert not {name for name in options if f"{name}=" not in card and f"`{name}`" not in card}

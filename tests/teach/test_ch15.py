@@ -1,5 +1,9 @@
-"""Chapter 15: its references are ultralytics'."""
+"""Chapter 15: its references are ultralytics'; what its trackers get in place of the package lap."""
 
+import itertools
+from pathlib import Path
+
+import nb
 import numpy as np
 import pytest
 
@@ -66,3 +70,29 @@ def test_of_equal_cuts_only_the_highest_is_right(by, among):
     for seed in range(8):
         right = check_best_cut.outcome(answer, seed).status == "right"
         assert right == (among == 1 and by(1, 0) < 0)  # from the lowest, the last of them is the highest
+
+
+def test_the_pages_pairs_of_boxes_cost_the_least_that_is_possible():
+    """Against all ways to pair them, as lap's `extend_cost` and `cost_limit` want it: who stays alone costs half of the limit."""
+    (cell,) = (
+        cell.source
+        for cell in nb.read(Path(__file__).parents[2] / "book/part3_detection/15_train_detector.ipynb").cells
+        if "def lapjv(" in cell.source
+    )
+    space = {"np": np}
+    exec(cell[: cell.index("if not importlib")], space)
+    rng = np.random.default_rng(0)
+    for limit, _ in itertools.product((0.1, 0.5, 0.8), range(30)):
+        cost = rng.random(rng.integers(1, 5, size=2))
+        rows, columns = cost.shape
+        ways = itertools.product(range(-1, columns), repeat=rows)
+        legal = [way for way in ways if len(set(way) - {-1}) == sum(c >= 0 for c in way)]
+
+        def price(way, cost=cost, limit=limit, rows=rows, columns=columns):
+            pairs = [(r, c) for r, c in enumerate(way) if c >= 0]
+            return sum(cost[pair] for pair in pairs) + limit / 2 * (rows + columns - 2 * len(pairs))
+
+        _, of_row, of_column = space["lapjv"](cost, extend_cost=True, cost_limit=limit)
+        assert tuple(of_row) == min(legal, key=price)
+        assert all(of_row[r] == c for c, r in enumerate(of_column) if r >= 0)
+        assert (of_column >= 0).sum() == (of_row >= 0).sum()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nb
 import pytest
-from wrong_answers import WRONG
+from wrong_answers import MORE, WRONG
 
 from vil_lite.teach.checks import CheckFailed, exercises
 
@@ -85,8 +85,17 @@ def test_every_named_mistake_is_caught_as_itself(exercise):
 def test_a_wrong_answer_that_somebody_else_wrote_is_told(exercise):
     told = WRONG.get(exercise.chapter, {})
     assert exercise.function in told, f"tests/teach/wrong_answers.py has no wrong answer to {exercise.number}"
-    wrong, message = told[exercise.function]
-    for seed in seeds(exercise):
+    answers = told[exercise.function]
+    for wrong, message in answers if isinstance(answers, list) else [answers]:
+        for seed in seeds(exercise):
+            with pytest.raises(CheckFailed, match=message):
+                exercise(wrong, seed=seed)
+
+
+@pytest.mark.parametrize(("chapter", "function", "wrong", "message"), MORE)
+def test_so_is_each_further_one(chapter, function, wrong, message):
+    (exercise,) = (one for one in EXERCISES if (one.chapter, one.function) == (chapter, function))
+    for seed in range(max(SEEDS, 6)):  # ties and sizes take turns
         with pytest.raises(CheckFailed, match=message):
             exercise(wrong, seed=seed)
 

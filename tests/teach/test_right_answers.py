@@ -18,6 +18,7 @@ from vil_lite.teach.checks import (
     ch07,
     ch08,
     ch09,
+    ch10,
     ch11,
     ch12,
     ch13,
@@ -172,6 +173,15 @@ def scan_by_halves(a, x):
     return torch.stack([a[::2] * pad(odd[:-1], (1, 0)) + x[::2], odd], 1).flatten()
 
 
+def model_by_counting(shapes):
+    """10.1 with a set of blocks, the version from the convolution, and a dict."""
+    rows, columns, dim = shapes["pos_embed.embed"][1:]
+    depth = len({name.split(".")[2] for name in shapes if "blocks" in name})
+    conv = shapes["encoder.blocks.0.layer.paths.0.conv.weight"]
+    classes = len(range(*shapes.get("head.bias", (0,))))
+    return {"dim": dim, "depth": depth, "tokens": rows * columns, "classes": classes, "version": len(conv) - 2}
+
+
 RIGHT = [
     (ch01.check_cell_step, cell_of_numpy),
     (ch01.check_shares, lambda i, f: [float(i[s]) * math.prod(f[s + 1 :].tolist()) for s in range(len(i))]),
@@ -209,6 +219,7 @@ RIGHT = [
     (ch08.check_shortest, shortest_by_breadth),
     (ch09.check_paired, lambda a, b: ((d := torch.tensor(a - b)).mean(), d.std() / len(a) ** 0.5)),
     (ch09.check_choose, choose_by_counting),
+    (ch10.check_what_model, model_by_counting),
     (ch11.check_diagnose, diagnose_in_torch),
     (ch12.check_predicted_crossing, crossing_of_roots),
     (ch12.check_fit_cost, lambda S, t: np.polynomial.Polynomial.fit(S, t, 2, w=1 / t).convert().coef),

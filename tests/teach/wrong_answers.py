@@ -1,4 +1,4 @@
-"""One wrong answer to each exercise, written without looking at the check, and what is said about it.
+"""A wrong answer or several to each exercise, written without looking at the check, and what is said about them.
 
 So that the name of a mistake and the mistake cannot drift apart together.
 """
@@ -163,6 +163,55 @@ def _block_gated_late(x, p, reverse):
     return x + (torch.flip(y, [1]) if reverse else y)
 
 
+def _block_never_put_back(x, p, reverse):
+    """7.5 as the solution has it, but for `h = h.flip(1)`."""
+    x_m, z = p.proj_up(p.norm(x)).chunk(2, dim=-1)
+    x_m = x_m.flip(1) if reverse else x_m
+    c = torch.nn.functional.silu(p.conv(x_m))
+    h = p.cell(p.q_proj(c), p.k_proj(c), p.v_proj(x_m)) + p.skip * c
+    return x + p.proj_down(h * torch.nn.functional.silu(z))
+
+
+def _block_skips_late(x, p, reverse):
+    """7.5 with the skip added to an h that is back in place, while c is not."""
+    x_m, z = p.proj_up(p.norm(x)).chunk(2, dim=-1)
+    x_m = x_m.flip(1) if reverse else x_m
+    c = torch.nn.functional.silu(p.conv(x_m))
+    h = p.cell(p.q_proj(c), p.k_proj(c), p.v_proj(x_m))
+    h = (h.flip(1) if reverse else h) + p.skip * c
+    return x + p.proj_down(h * torch.nn.functional.silu(z))
+
+
+def _grid_of_several(height, width, P, stride):
+    """6.2 that takes a single patch for none."""
+    if height <= P or width <= P or (height - P) % stride or (width - P) % stride:
+        raise ValueError("no room for patches")
+    return (height - P) // stride + 1, (width - P) // stride + 1
+
+
+def _norms_below_the_head(name, depth, decay):
+    """12.4 with both norms at the rate of the last block."""
+    kind, *rest = name.split(".")
+    below = {"head": 0, "pooled_norm": 1, "token_norm": 1, "patch_embed": depth + 1, "pos_embed": depth + 1}
+    return decay ** (depth - int(rest[1]) if kind == "encoder" else below[kind])
+
+
+def _model_by_its_last_line(shapes):
+    """10.1 that takes the names as they come."""
+    blocks = [key for key in shapes if key.startswith("encoder.blocks.")]
+    _, h, w, d = shapes["pos_embed.embed"]
+    k = shapes["head.weight"][0] if "head.weight" in shapes else 0
+    return d, int(blocks[-1].split(".")[2]) + 1, h * w, k, 1 + ("token_norm.bias" in shapes)
+
+
+def _model_by_its_head(shapes):
+    """10.1 that knows version 2 by both ends side by side."""
+    _, h, w, d = shapes["pos_embed.embed"]
+    k, features = shapes.get("head.weight", (0, 0))
+    depth = len({key.split(".")[2] for key in shapes if "blocks" in key})
+    return d, depth, h * w, k, 2 if features == 2 * d else 1
+
+
 def _paths_as_they_come(x_m, z, paths, orders):
     """8.2 without the way back."""
     out = torch.zeros_like(z)
@@ -245,6 +294,35 @@ def _assign_with_outsiders(scores, overlap, inside, topk):
     return owner.masked_fill(wanted.sum(0) == 0, -1)
 
 
+def _assign_without_masks(scores, overlap, inside, topk):
+    """13.4 with `inside` in the metric alone."""
+    t = scores.sqrt() * overlap**6 * inside
+    wanted = torch.zeros_like(inside).scatter_(1, t.topk(topk, dim=1).indices, True)
+    owner = torch.where(wanted.sum(0) > 1, overlap.argmax(0), wanted.int().argmax(0))
+    return torch.where(wanted.any(0), owner, -1)
+
+
+def _assign_anywhere(scores, overlap, inside, topk):
+    """13.4 for objects without a place."""
+    wanted = torch.zeros_like(inside).scatter_(1, (scores.sqrt() * overlap**6).topk(topk, dim=1).indices, True)
+    owner = torch.where(wanted.sum(0) > 1, overlap.argmax(0), wanted.int().argmax(0))
+    return torch.where(wanted.any(0), owner, -1)
+
+
+def _assign_chosen_then_masked(scores, overlap, inside, topk):
+    """13.4 that asks who is inside once the best are chosen."""
+    wanted = torch.zeros_like(inside).scatter_(1, (scores.sqrt() * overlap**6).topk(topk, dim=1).indices, True) & inside
+    owner = torch.where(wanted.sum(0) > 1, (overlap * inside).argmax(0), wanted.int().argmax(0))
+    return torch.where(wanted.any(0), owner, -1)
+
+
+def _voc_ap(correct, scores, objects):
+    """13.5 as the VOC development kit did it until 2009."""
+    hits = correct[np.argsort(-scores)].cumsum()
+    recall, precision = hits / objects, hits / np.arange(1, len(hits) + 1)
+    return sum(precision[recall >= k / 10].max(initial=0) for k in range(11)) / 11
+
+
 def _coco_ap(correct, scores, objects):
     """13.5 as pycocotools does it."""
     hits = correct[np.argsort(-scores)].cumsum()
@@ -270,6 +348,18 @@ def _patience_from_minus_one(fitness, patience):
         elif n + 1 - at >= patience:
             break
     return n + 1, at
+
+
+def _last_of_equal_cuts(correct, scores, objects):
+    """15.3 in a loop over the scores as they are listed, with >=."""
+    best, found = -1.0, None
+    for cut in scores:
+        kept = scores >= cut
+        p, r = correct[kept].sum() / kept.sum(), correct[kept].sum() / objects
+        f1 = 2 * p * r / (p + r) if p + r else 0.0
+        if f1 >= best:
+            best, found = f1, (cut, p, r)
+    return found
 
 
 def _confusion_with_equality(overlap, true, predicted, classes, threshold=0.45):
@@ -433,7 +523,10 @@ WRONG = {
             lambda x, P: torch.nn.functional.unfold(x.transpose(2, 3), P, stride=P).mT,
             "patches come column by column|off by|rows and columns are exchanged",
         ),
-        "grid_of": (lambda h, w, P, s: (int((h - P) / s) + 1, int((w - P) / s) + 1), "is refused|not refused"),
+        "grid_of": [
+            (lambda h, w, P, s: (int((h - P) / s) + 1, int((w - P) / s) + 1), "is refused|not refused"),
+            (_grid_of_several, "it has one patch"),
+        ],
         "resize": (
             lambda e, g: torch.nn.functional.interpolate(e.movedim(-1, 1), g, mode="bilinear").movedim(1, -1),
             "bicubic is wanted",
@@ -452,7 +545,11 @@ WRONG = {
         "block_diagonal": (lambda x, w: x @ torch.block_diag(*w), "blocks are transposed"),
         "gates": (_own_gates, "own head only"),
         "bias_for_span": (lambda span: math.log(span), r"1 \+ e\^b"),
-        "vil_block": (_block_gated_late, "still reversed where it meets the gate"),
+        "vil_block": [
+            (_block_gated_late, "still reversed where it meets the gate"),
+            (_block_never_put_back, "never put back"),
+            (_block_skips_late, "c is still reversed"),
+        ],
         "v2_parameters": (lambda d: 6 * d * d + 97 * d + 8, "bias|4 taps"),
     },
     "ch08": {
@@ -489,10 +586,10 @@ WRONG = {
         "paired": (lambda a, b: ((a - b).mean(), (a - b).std() / math.sqrt(len(a))), "ddof=1"),
     },
     "ch10": {
-        "vil_parameters": (
-            lambda d, n, t, c: 768 * d + t * d + n * (6 * d * d + 87 * d + 8) + 3 * d + d * c + c,
-            "bias of the patch embedding",
-        ),
+        "what_model": [
+            (_model_by_its_last_line, "names may be sorted as texts"),
+            (_model_by_its_head, "has a version, too"),
+        ],
         "which_counts": (
             lambda printed, counts: [n for n, c in counts.items() if round(c / 1e9, 1) == float(printed)],
             "one digit after the point",
@@ -524,22 +621,25 @@ WRONG = {
             lambda x, y: max([r.real for r in np.roots(np.subtract(x, y)[::-1]) if r.real > 0], default=math.inf),
             "complex roots",
         ),
-        "rate_factor": (
-            lambda name, depth, decay: (
-                decay
-                ** (
-                    depth - int(name.split(".")[2])
-                    if "blocks" in name
-                    else depth + 1
-                    if "embed" in name
-                    else 1
-                    if name.startswith("token_norm")
-                    else 0
-                )
-                * decay
+        "rate_factor": [
+            (
+                lambda name, depth, decay: (
+                    decay
+                    ** (
+                        depth - int(name.split(".")[2])
+                        if "blocks" in name
+                        else depth + 1
+                        if "embed" in name
+                        else 1
+                        if name.startswith("token_norm")
+                        else 0
+                    )
+                    * decay
+                ),
+                "factor 1",
             ),
-            "factor 1",
-        ),
+            (_norms_below_the_head, "belongs to the head"),
+        ],
         "intensity": (lambda L, d, b: (2 * L * L * d + 2 * L * d * d) / b / (4 * L * d + 2 * d * d), "two FLOPs"),
     },
     "ch13": {
@@ -730,3 +830,11 @@ WRONG = {
         ),
     },
 }
+
+MORE = [  # (module, function, answer, what is said): answers that two names, or none, could have been meant for
+    ("ch13", "assign", _assign_without_masks, "outside of it, twice"),
+    ("ch13", "assign", _assign_anywhere, "`inside` is not used"),
+    ("ch13", "assign", _assign_chosen_then_masked, "take places among the topk"),
+    ("ch13", "average_precision", _voc_ap, "VOC's mean of 11"),
+    ("ch15", "best_cut", _last_of_equal_cuts, "listed last"),
+]

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from vil_lite.traversal import DIRECTIONS, restore, traverse
 
-from ._base import exercise
+from ._base import exercise, expect
 
 
 # ---------------------------------------------------------------- 6.1
@@ -50,15 +50,19 @@ def grid_of(height, width, P, stride, *, rest=lambda size, P, stride: (size - P)
     return (height - P) // stride + 1, (width - P) // stride + 1
 
 
+_ONE_PATCH = "an image just as large as a patch is refused; it has one patch: refuse what is smaller"
+
+
 def _or_refused(function, *inputs):
     """The grid; where there is none, and only there, a ValueError is the answer."""
     try:
         return function(*inputs)
     except ValueError:
         try:
-            grid_of(*inputs)
+            grid = grid_of(*inputs)
         except ValueError:
             return "refused"
+        expect(1 not in grid, _ONE_PATCH)
         raise
 
 
@@ -88,6 +92,7 @@ def _each(count):
         "this is the number of tokens; (H, W) is wanted": lambda *a: grid_of(*a)[0] * grid_of(*a)[1],
         "pixels that belong to no patch are not refused: raise ValueError": {"rest": lambda n, P, s: 0},
         "an image smaller than a patch is not refused: raise ValueError": {"least": 0},
+        _ONE_PATCH: {"rest": lambda n, P, s: (n - P) % s or n == P},
         "nothing is refused: raise ValueError for pixels left over, or fewer than a patch has": {"asked": slice(0)},
         "the remainder to refuse is (size - P) % stride; the first patch takes P": {"rest": lambda n, P, s: n % s},
         "patches overlap: the remainder to refuse is (size - P) % stride, not size % P": {

@@ -158,11 +158,12 @@ def vil_block(
     gate=lambda h, skip, z: (h + skip) * F.silu(z),
     back=True,
     with_z=True,
+    with_c=True,
     residual=lambda x, normed: x,
 ):
     """The whole block of version 1, from its parts.  x: (B, S, dim) -> (B, S, dim).
 
-    qk, v, skip: what each is made of, x_m (0) or c (1).
+    qk, v, skip: what each is made of, x_m (0) or c (1).   with_z, with_c: is it in the order of h where it meets h?
     """
     y = norm(parts.norm, x)
     y = y.flip(1) if reverse else y
@@ -170,7 +171,9 @@ def vil_block(
     z = z.flip(1) if reverse and not with_z else z
     two = x_m, act(parts.conv(x_m))
     h = parts.cell(parts.q_proj(two[qk]), parts.k_proj(two[qk]), parts.v_proj(two[v]))
-    y = parts.proj_down(gate(h, parts.skip * two[skip], z))
+    skipped = parts.skip * two[skip]
+    skipped = skipped.flip(1) if reverse and not with_c else skipped
+    y = parts.proj_down(gate(h, skipped, z))
     y = y.flip(1) if reverse and back else y
     return residual(x, parts.norm(x)) + y
 
@@ -211,6 +214,8 @@ def _random_parts(rng, dim):
         "x_m and z are exchanged: x_m is the first half of what proj_up returns": {"exchanged": True},
         "the order of the tokens is not restored: undo the reversal before the residual": {"back": False},
         "h is still reversed where it meets the gate, and z is not: reverse both, or neither": {"with_z": False},
+        "h is never put back: it meets z, and then x, in another order than theirs": {"back": False, "with_z": False},
+        "h is put back before the skip is added, and c is still reversed: add them first": {"with_c": False},
         "the residual is missing": {"residual": lambda x, normed: 0},
         "the residual adds the normalised tokens; add x itself": {"residual": lambda x, normed: normed},
         "the norm at the entrance is missing": {"norm": lambda norm, x: x},

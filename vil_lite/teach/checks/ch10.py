@@ -3,37 +3,81 @@
 import itertools
 import re
 
+import torch
+
+from vil_lite.model import VisionLSTM
+
 from ._base import exercise
 
 
 # ---------------------------------------------------------------- 10.1
-def vil_parameters(dim, depth, tokens, classes, *, off=lambda d, depth, tokens, classes: 0):
-    """Parameters of a version 1 Vision-LSTM for patches of 16 x 16 pixels in 3 colours."""
-    around = 3 * 16 * 16 * dim + dim + tokens * dim + dim + 2 * dim + dim * classes + classes
-    return around + depth * (6 * dim**2 + 87 * dim + 8) + off(dim, depth, tokens, classes)
+def what_model(
+    shapes,
+    *,
+    width=lambda shapes: shapes["patch_embed.proj.weight"][0],
+    depth=lambda numbers: max(map(int, numbers)) + 1,
+    tokens=lambda grid, dim: grid[0] * grid[1],
+    classes=lambda head: head[0] if head else 0,
+    version=lambda shapes: 2 if "token_norm.bias" in shapes else 1,
+):
+    """{name of a tensor: its shape} of a whole model, or of one without a head -> (dim, depth, tokens, classes, version)."""
+    blocks = [name.split(".")[2] for name in shapes if name.startswith("encoder.blocks.")]
+    dim, head = width(shapes), shapes.get("head.weight")
+    return dim, depth(blocks), tokens(shapes["pos_embed.embed"][1:3], dim), classes(head), version(shapes)
+
+
+def shapes_of(dim, depth, grid, classes, version):
+    """{name: shape} of the state dict of such a model; one block is built, as all are alike and building takes time."""
+    with torch.device("meta"):
+        model = VisionLSTM(dim, 1, version, image_size=(16 * grid[0], 16 * grid[1]), num_classes=classes)
+    shapes = {}
+    for name, tensor in model.state_dict().items():
+        for block in range(depth) if "blocks" in name else [0]:
+            shapes[name.replace("blocks.0.", f"blocks.{block}.")] = tuple(tensor.shape)
+    return shapes
+
+
+def _by_head(shapes):
+    """The version, by the width of the head alone."""
+    return 2 if shapes.get("head.weight", (0, 0))[1] > shapes["patch_embed.proj.weight"][0] else 1
 
 
 @exercise(
     "10.1",
-    "the parameters of a whole model",
-    vil_parameters,
-    rtol=1e-12,
+    "the model that a file holds",
+    what_model,
+    rtol=0,
     atol=0,
     mistakes={
-        "the position embedding is missing: one vector of d for each token": {"off": lambda d, n, t, c: -t * d},
-        "the bias of the head is missing: one number for each class": {"off": lambda d, n, t, c: -c},
-        "the bias of the patch embedding is missing: d": {"off": lambda d, n, t, c: -d},
-        "both norms are missing: d for the tokens, 2d for the pooled vector": {"off": lambda d, n, t, c: -3 * d},
-        "the norm of the pooled vector is missing: a weight and a bias, 2d": {"off": lambda d, n, t, c: -2 * d},
-        "d too many: the norm of the tokens has no bias in version 1": {"off": lambda d, n, t, c: d},
-        "a patch has 16 × 16 pixels in 3 colours; the colours are missing": {"off": lambda d, n, t, c: -2 * 256 * d},
-        "only one block is counted": {"off": lambda d, n, t, c: -(n - 1) * (6 * d**2 + 87 * d + 8)},
-        "the head is missing: d · classes weights and a bias": {"off": lambda d, n, t, c: -(d * c + c)},
+        "blocks are counted from 0: their number is the largest plus 1": {"depth": lambda n: max(map(int, n))},
+        'numbers are compared as texts, and "9" comes after "23": take int(...) of each': {
+            "depth": lambda n: int(max(n)) + 1
+        },
+        "the block that is listed last need not be the last one: names may be sorted as texts": {
+            "depth": lambda n: int(n[-1]) + 1
+        },
+        "these are the tensors in the blocks; a block has many": {"depth": len},
+        "this is one side of the grid; the tokens are height times width": {"tokens": lambda grid, dim: grid[0]},
+        "the grid need not be square: height times width": {"tokens": lambda grid, dim: grid[0] ** 2},
+        "these are the numbers in the position embedding; a token has `dim` of them": {
+            "tokens": lambda grid, dim: grid[0] * grid[1] * dim
+        },
+        "the inner width is 2 d; d is the number of outputs of the patch embedding": {
+            "width": lambda s: s["encoder.blocks.0.layer.paths.0.learnable_skip"][0]
+        },
+        "a weight is (outputs, inputs, ...): the 3 are colours": {"width": lambda s: s["patch_embed.proj.weight"][1]},
+        "head.weight is (classes, features); the classes come first": {"classes": lambda head: head[1] if head else 0},
+        "a file without a head has 0 classes": {"classes": lambda head: head[0] if head else 1000},
+        "a file without a head has a version, too: look at the biases, or at the convolution": {"version": _by_head},
+        "the versions are exchanged: it is version 2 that has biases everywhere": {
+            "version": lambda s: 1 if "token_norm.bias" in s else 2
+        },
     },
 )
-def check_vil_parameters(rng):
-    sizes = {"dim": 16 * rng.size(2, 60), "depth": rng.size(2, 40)}
-    return {**sizes, "tokens": rng.size(20, 800), "classes": rng.size(5, 2000)}
+def check_what_model(rng):
+    depth, version, classes = rng.size(12, 15), rng.turn([1, 2]), rng.turn([rng.size(5, 2000), 0, 0])
+    shapes = shapes_of(8 * rng.size(3, 12), depth, (rng.size(3, 6), rng.size(7, 9)), classes, version)
+    return {"shapes": dict(sorted(shapes.items())) if rng.case % 2 else shapes}
 
 
 # ---------------------------------------------------------------- 10.2

@@ -167,14 +167,14 @@ def check_crossing(rng):
 
 
 # ---------------------------------------------------------------- 12.4
-def rate_factor(name, depth, decay, *, first=1, norm=0, head=0, digits=None):
+def rate_factor(name, depth, decay, *, first=1, norm=0, pooled=1, head=0, digits=None):
     """By what the learning rate of a parameter is multiplied: 1 at the head, decay for each layer below it."""
     if name.startswith("encoder.blocks."):
         layer = int(name.split(".")[2][:digits]) + first
     elif name.startswith(("patch_embed.", "pos_embed.")):
         layer = 0
     else:
-        layer = depth + norm if name.startswith("token_norm.") else depth + 1
+        layer = depth + {"token_norm": norm, "pooled_norm": pooled, "head": 1}[name.partition(".")[0]]
     return decay ** (depth + 1 + head - layer)
 
 
@@ -185,6 +185,9 @@ def rate_factor(name, depth, decay, *, first=1, norm=0, head=0, digits=None):
     mistakes={
         "blocks are counted from 1: block 0 lies above the patches": {"first": 0},
         "the norm of the tokens belongs to the last block, not to the head": {"norm": 1},
+        "the norm of the pooled vector belongs to the head, factor 1: it stands before it, not in a layer below": {
+            "pooled": 0
+        },
         "the head learns at the full rate, factor 1": {"head": 1},
         "a block's number may have two digits: split the name at its dots": {"digits": 1},
         "the wrong way round: the patches learn least": lambda n, depth, r: r ** (depth + 1) / rate_factor(n, depth, r),

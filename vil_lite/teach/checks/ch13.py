@@ -199,6 +199,12 @@ def assign(
 
 
 _OTHERS_TOO = {"within": lambda chosen, inside: chosen}
+_ANY_OBJECT = {"winner": lambda metric, overlap, chosen: overlap.argmax(0)}
+
+
+def _late(scores, overlap, inside, topk):
+    """The topk best of all anchors, and only then those inside."""
+    return assign(scores, overlap, torch.ones_like(inside), topk, within=lambda chosen, _: chosen & inside)
 
 
 def _last(metric, overlap, chosen):
@@ -216,7 +222,13 @@ def _last(metric, overlap, chosen):
             "winner": lambda t, overlap, chosen: (overlap * (t > 0)).argmax(0),
         },
         "an object with fewer than topk anchors inside also gets others: leave these out again": _OTHERS_TOO,
-        "a contested anchor goes to an object it does not lie in": {"winner": lambda t, iou, chosen: iou.argmax(0)},
+        "a contested anchor goes to an object it does not lie in": _ANY_OBJECT,
+        "an object gets anchors that lie outside of it, twice: when its topk are chosen, and when several want one": {
+            **_OTHERS_TOO,
+            **_ANY_OBJECT,
+        },
+        "`inside` is not used": lambda s, o, i, k: assign(s, o, torch.ones_like(i), k, **_ANY_OBJECT),
+        "anchors outside take places among the topk: their metric is 0 before the best are chosen": _late,
         "every anchor inside is taken; only the topk best are": {"within": lambda chosen, inside: inside},
         "the largest overlap decides, not the metric": {"winner": lambda t, overlap, chosen: (t * chosen).argmax(0)},
         "the largest overlap decides, not the first": {"winner": lambda t, overlap, chosen: chosen.int().argmax(0)},
@@ -278,9 +290,14 @@ def _under(recall, precision, grid=_GRID):
     return np.trapezoid(np.interp(grid, recall, precision), grid)
 
 
-def _steps(recall, precision):
+def _steps(recall, precision, grid=_GRID):
     """As COCO takes it: at each recall, the precision of the next corner; then the mean."""
-    return np.append(precision, 0.0)[np.searchsorted(recall, _GRID)].mean()
+    return np.append(precision, 0.0)[np.searchsorted(recall, grid)].mean()
+
+
+def _eleven(recall, precision):
+    """As PASCAL VOC took it until 2009: at 0, 0.1, ... 1 alone."""
+    return _steps(recall, precision, _GRID[::10])
 
 
 def average_precision(
@@ -329,6 +346,7 @@ def _mean_at_hits(correct, scores, objects):
         "this is the mean precision at the hits, without an envelope; the area is read at 101 recalls": _mean_at_hits,
         "the curve is read at 100 recalls; 101 are wanted": {"area": lambda r, p: _under(r, p, np.linspace(0, 1, 100))},
         "this is COCO's mean of 101 precisions; in an area the ends have half the weight": {"area": _steps},
+        "this is VOC's mean of 11 precisions; the area is read at 101 recalls": {"area": _eleven},
         "this is the area between the corners; read it at 101 recalls": {"area": lambda r, p: np.trapezoid(p, r)},
         "the curve is read at 11 recalls; 101 are wanted": {"area": lambda r, p: _under(r, p, _GRID[::10])},
     },
@@ -342,5 +360,6 @@ def check_average_precision(rng):
     scores[3:] = scores[3:][np.argsort(-scores[3:])]
     turn = rng.size(1, N - 1)  # listed in another order than that of the scores
     inputs = {"correct": np.roll(correct, turn), "scores": np.roll(scores, turn)}
-    # A number of objects with which no recall is one of the 101: there both ways of reading the curve are the same.
-    return {**inputs, "objects": next(n for n in (11, 13, 17) if n > correct.sum() + 1)}
+    # A number of objects with which no recall is one of the 101: there both ways of reading the curve are the same.  Nor 11:
+    # each of VOC's recalls then lies on a step of its own, and their mean is the area between the corners.
+    return {**inputs, "objects": next(n for n in (13, 17) if n > correct.sum() + 1)}

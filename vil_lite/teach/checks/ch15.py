@@ -157,11 +157,19 @@ def _just_above(correct, scores, objects):
     return scores[scores < cut].max(initial=0.0), precision, recall
 
 
-def _listed_first(correct, scores, objects):
-    """Of equal cuts the one that comes first in the order given."""
-    kept = scores >= scores[:, None]
-    n = (2 * (kept & correct).sum(axis=1) / (kept.sum(axis=1) + objects)).argmax()
-    return scores[n], correct[kept[n]].mean(), correct[kept[n]].sum() / objects
+def _listed(pick):
+    """Of equal cuts the one that comes first, or last, in the order given."""
+
+    def best(correct, scores, objects):
+        kept = scores >= scores[:, None]
+        n = pick(2 * (kept & correct).sum(axis=1) / (kept.sum(axis=1) + objects))
+        return scores[n], correct[kept[n]].mean(), correct[kept[n]].sum() / objects
+
+    return best
+
+
+def _last_best(f1):
+    return len(f1) - 1 - f1[::-1].argmax()
 
 
 def _f1_at_the_cut(correct, scores, objects):
@@ -192,8 +200,9 @@ _FIGURES = {  # hits, kept, objects -> what is greatest at the cut
         "sorted the wrong way round: a cut keeps the *best* scores": {"rank": np.argsort},
         **{name: {"figure": figure} for name, figure in _FIGURES.items()},
         "a cut keeps the detections with a score of at least the cut, the one at the cut included": _just_above,
-        "of equal F1 the highest cut is wanted, not the lowest": {"pick": lambda f1: len(f1) - 1 - f1[::-1].argmax()},
-        "of equal F1 the highest cut is wanted, not the one that is listed first": _listed_first,
+        "of equal F1 the highest cut is wanted, not the lowest": {"pick": _last_best},
+        "of equal F1 the highest cut is wanted, not the one that is listed first": _listed(np.argmax),
+        "of equal F1 the highest cut is wanted, not the one that is listed last": _listed(_last_best),
         "precision and recall are exchanged": lambda c, s, g: [best_cut(c, s, g)[k] for k in (0, 2, 1)],
         "recall is a share of the true objects, not of the right ones": lambda c, s, g: best_cut(c, s, max(c.sum(), 1)),
         "this is F1 at the cut; precision and recall are wanted": _f1_at_the_cut,

@@ -125,15 +125,31 @@ def test_nothing_is_copied_from_the_processor(version, size):
     assert not copies.found
 
 
-def test_a_whole_detector_stays_on_the_device():
+@pytest.fixture(scope="module")
+def detector():
+    """A yolov8n-vil on "cuda", and the mode in which it is there."""
     from ultralytics.nn.tasks import DetectionModel
 
     import vil_lite.yolo
 
     mode = FakeTensorMode()
-    detector = DetectionModel(vil_lite.yolo.model_yaml("yolov8n-vil"), verbose=False)
-    detector = on_a_gpu(detector, mode)
-    with mode:
-        raw = detector.train()(torch.empty(1, 3, 160, 224, device="cuda"))
+    detector = on_a_gpu(DetectionModel(vil_lite.yolo.model_yaml("yolov8n-vil"), verbose=False), mode)
+    # No buffer, and what it holds is read: ultralytics takes a list, too.
+    detector.model[-1].stride = detector.model[-1].stride.tolist()
+    return detector, mode
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
+def test_a_whole_detector_stays_on_the_device(detector, training, dtype):
+    network, mode = detector
+    torch.set_autocast_enabled("cuda", dtype is not None)
+    torch.set_autocast_dtype("cuda", dtype or torch.float16)
+    try:
+        with mode, torch.set_grad_enabled(training):
+            raw = network.train(training)(torch.empty(1, 3, 64, 96, device="cuda"))
+    finally:
+        torch.set_autocast_enabled("cuda", False)
     tensors = [x for x in tree_leaves(raw) if isinstance(x, torch.Tensor)]
     assert tensors and {x.device.type for x in tensors} == {"cuda"}
+    assert {x.dtype for x in tensors} - {torch.float32} == ({dtype} if dtype else set())  # anchors are in float32

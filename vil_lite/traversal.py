@@ -8,7 +8,7 @@ the order decides what a token can know:
 
 Vision-LSTM alternates `row` and `row_reversed` from block to block (Alkin et al. 2024, arXiv 2406.04303, Figure 1;
 Table 2 compares the orders); the authors flip the tokens in their ViLLayer (vil_lite/block.py says where it stands).
-An order of your own, a serpentine for instance, is the project of Part 2: book/part2_vision/project_scan_order.md.
+An order of your own, a serpentine for instance, is the project of Part 2: book/part2_vision/project2.ipynb.
 """
 
 from torch import Tensor

@@ -69,24 +69,27 @@ def recorded(root: Path = ROOT) -> str:
     return rows
 
 
-def minutes(root: Path = ROOT) -> list[tuple[int, int]]:
-    """(chapter, minutes with its exercises), from the plan of the course; a project counts to its part's chapters."""
+CHAPTERS = {1: range(1, 6), 2: range(6, 13), 3: range(13, 18), 4: range(18, 21)}  # of each part
+
+
+def minutes(root: Path = ROOT) -> list[tuple[str, int, int]]:
+    """(kind, part, minutes with its exercises) of each chapter ("ch") and project, from the plan of the course."""
     plan = (root / "book" / "classroom" / "plan.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| \{doc\}`(?:ch|project)(\d+)b?` \| (\d+) \|$", plan, re.M)
-    return [(int(chapter), int(length)) for chapter, length in rows]
+    rows = re.findall(r"^\| \{doc\}`(ch|project)(\d+)b?` \| (\d+) \|$", plan, re.M)
+    part_of = {chapter: part for part, chapters in CHAPTERS.items() for chapter in chapters}
+    return [(kind, int(n) if kind == "project" else part_of[int(n)], int(length)) for kind, n, length in rows]
 
 
 def times(root: Path = ROOT) -> str:
     """How long each path takes, in a sentence."""
     found = minutes(root)
     memory, vision, detection, beyond = (
-        round(sum(length for chapter, length in found if low <= chapter <= high) / 60)
-        for low, high in ((1, 5), (6, 12), (13, 17), (18, 20))
+        round(sum(length for _, one, length in found if one == part) / 60) for part in CHAPTERS
     )
-    lengths = [length for _, length in found]
+    alone = [length for kind, _, length in found if kind == "ch"]
     return (
-        f"With its exercises a chapter takes {min(lengths)} to {max(lengths)} minutes, Part 1 takes {memory} hours, "
-        f"Part 2 {vision}, Part 3 {detection}, Part 4 {beyond}, and all of it {sum(lengths) / 60:.0f}.\n"
+        f"With its exercises a chapter takes {min(alone)} to {max(alone)} minutes, Part 1 takes {memory} hours, "
+        f"Part 2 {vision}, Part 3 {detection}, Part 4 {beyond}, and all of it {sum(x for *_, x in found) / 60:.0f}.\n"
     )
 
 

@@ -14,10 +14,24 @@ import tokenize
 from contextlib import suppress
 from pathlib import Path
 
+from matplotlib import pyplot
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
 from nb import ROOT, chapter_number, chapters, is_project, read, setup_cell, tags
 
 MOST_LINES, MEDIAN_LINES, MOST_COLUMNS = 25, 10, 80
 DRAWING = {"plot", "preview", "imshow", "subplots", "scatter", "bar", "hist", "heatmap", "heatmaps", "curves", "show"}
+FOLD_FROM = 4  # lines of a figure: the fold of a shorter one would hide less than it saves
+# What else a figure calls: it looks numbers up, puts them into shape, and gives a line and its band.
+FOR_FIGURES = {*dir(Axes), *dir(Axis), *dir(Figure), *dir(pyplot), "Rectangle", "set_params"}
+FOR_FIGURES |= set(
+    re.findall(
+        r"\w+",
+        """zip enumerate range len list dict sorted reversed min max items values replace join index
+        tolist numpy ravel flatten reshape permute arange linspace clamp log10 where isfinite mean median std amin amax""",
+    )
+)
 
 
 class Problems(list):
@@ -56,7 +70,7 @@ def lint(path: Path) -> list[str]:
     """All problems of one chapter or project."""
     notebook, problems = read(path), Problems(path)
     anatomy = (tasks,) if is_project(path) else (objectives, predict, exercises, sections)
-    for rule in (ids, clean, length, figures, title, setup, goes_on, *anatomy):
+    for rule in (ids, clean, length, figures, folded, title, setup, goes_on, *anatomy):
         rule(notebook, problems)
     return problems
 
@@ -161,6 +175,63 @@ def figures(notebook, problems) -> None:
         for wanted in ("name", "caption"):
             if not str(metadata.get("figure", {}).get(wanted, "")).strip():
                 problems.add(f"draws a figure without mystnb.figure.{wanted} in its metadata", n, cell)
+
+
+# ---------------------------------------------------------------- what is folded
+
+
+def folded(notebook, problems) -> None:
+    """The idea before the machinery: what only draws has the tag `draws`, so that the page shows the figure and not its code."""
+    draw, words = handed_to_explore(notebook)
+    functions = drawing_functions(notebook)
+    for n, cell in code_cells(notebook):
+        if {"draws", "exercise", "solution", "setup"} & set(tags(cell)):
+            continue
+        parts = parse(cell).body
+        if any(slider(part) for part in parts):
+            beside = [part for part in parts if not (slider(part) or is_named(part, draw | words))]
+            if beside:
+                problems.add(
+                    "teach.explore() stands beside other code: give it a cell of its own, tagged `draws`", n, cell
+                )
+            else:
+                problems.add("only makes a slider: tag it `draws`, which folds its code", n, cell)
+        elif any(is_named(part, draw) for part in parts) and all(
+            is_named(part, functions | words) or isinstance(part, ast.Assign) for part in parts
+        ):
+            problems.add("only draws for a slider: tag it `draws`, which folds its code", n, cell)
+        elif only_draws(parts, functions) and lines(cell) >= FOLD_FROM:
+            problems.add("only draws: tag it `draws`, which folds its code", n, cell)
+
+
+def slider(part) -> bool:
+    return isinstance(part, ast.Expr) and isinstance(part.value, ast.Call) and called(part.value) == "explore"
+
+
+def is_named(part, names: set[str]) -> bool:
+    return isinstance(part, ast.FunctionDef) and part.name in names
+
+
+def handed_to_explore(notebook) -> tuple[set[str], set[str]]:
+    """Names of the functions that a slider calls: those that draw, and those that say what is seen."""
+    draw: set[str] = set()
+    words: set[str] = set()
+    for _, cell in code_cells(notebook):
+        for node in ast.walk(parse(cell)):
+            if isinstance(node, ast.Call) and called(node) == "explore":
+                draw |= {one.id for one in node.args if isinstance(one, ast.Name)}
+                words |= {one.value.id for one in node.keywords if one.arg == "alt" and isinstance(one.value, ast.Name)}
+    return draw, words
+
+
+def only_draws(parts: list, functions: set[str]) -> bool:
+    """Statements that draw, and of which every call is of a figure.  What computes, prints, glues or asserts is not that."""
+    code = ast.Module(parts, [])
+    nodes = list(ast.walk(code))
+    if any(isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Assert)) for node in nodes):
+        return False
+    calls = {called(node) for node in nodes if isinstance(node, ast.Call)}
+    return draws(code, functions) and calls <= DRAWING | FOR_FIGURES | functions
 
 
 # ---------------------------------------------------------------- the anatomy of a chapter

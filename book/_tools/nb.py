@@ -32,13 +32,13 @@ METADATA = {
 
 
 def chapters(root: Path = ROOT) -> list[Path]:
-    """The notebooks in the book's order: the chapters of a part, then its project, part*/project.ipynb."""
+    """The notebooks in the book's order: the chapters of a part, then its project, project.ipynb or project2.ipynb."""
     paths = (root / "book").glob("part*/*.ipynb")
     return sorted(path for path in paths if is_project(path) or re.match(r"\d\d[a-z]?_", path.name))
 
 
 def is_project(path: Path) -> bool:
-    return Path(path).stem == "project"
+    return re.fullmatch(r"project\d?", Path(path).stem) is not None  # student/ has all names in one folder
 
 
 def tags(cell) -> list[str]:

@@ -152,7 +152,7 @@ def _link(match, labels: Labels, path: Path) -> str:
     if re.match(r"[a-z]+:|#", address):
         return match[0]
     file, _, anchor = address.partition("#")
-    if re.match(r"(\d\d[a-z]?_.*|project)\.ipynb$", Path(file).name):
+    if re.match(r"(\d\d[a-z]?_.*|project\d?)\.ipynb$", Path(file).name):
         return f"{bang}[{words}]({Path(file).name}{'#' * bool(anchor)}{anchor})"
     there = _file(file, labels, path)
     address = f"{REPOSITORY}/blob/main/{there.relative_to(labels.root).as_posix()}"

@@ -61,7 +61,7 @@ def plain_citations(app: Sphinx, pagename, templatename, context, doctree) -> No
         context["body"] = body.replace(' role="doc-biblioentry"', "")
 
 
-CHAPTER = re.compile(r"book/part[^/]+/(\d\d[a-z]?_\w+|project)$")
+CHAPTER = re.compile(r"book/part[^/]+/(\d\d[a-z]?_\w+|project\d?)$")
 
 
 def launch_student(app: Sphinx, pagename, templatename, context, doctree) -> None:

@@ -127,7 +127,7 @@ def test_a_box_of_code_is_printed_with_its_code(laptop):
     assert sorted(set(torn)) == []
 
 
-@pytest.mark.parametrize("part", ["part1_memory", "part2_vision", "part3_detection"])
+@pytest.mark.parametrize("part", ["part1_memory", "part2_vision", "part3_detection", "part4_beyond"])
 def test_a_part_on_one_page_is_both_sides_of_one_sheet(laptop, site, part):
     """The last to use the window, as it leaves the chapter."""
     visit(laptop, f"{site}/book/{part}/summary.html")

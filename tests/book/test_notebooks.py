@@ -47,6 +47,9 @@ def exercise_cells(n: int) -> list:
     ]
 
 
+FOLDED = {"tags": ["draws", "hide-input"]}
+
+
 def good() -> nbformat.NotebookNode:
     figure = {"mystnb": {"image": {"alt": "A line"}, "figure": {"name": "fig-03-a", "caption": "A line."}}}
     cells = [
@@ -55,9 +58,9 @@ def good() -> nbformat.NotebookNode:
         new_code_cell(nb.setup_cell(3), metadata={"tags": ["setup"]}),
         new_code_cell("from vil_lite import teach\nrun = teach.setup(seed=0)"),
         new_markdown_cell("## Predict first\n\nWhat?\n\n<details><summary>Answer</summary>\n\nThis.\n</details>"),
-        new_code_cell("def draw(n):\n    fig, ax = plt.subplots()\n    return fig"),
+        new_code_cell("def draw(n):\n    fig, ax = plt.subplots()\n    return fig", metadata=FOLDED),
         new_code_cell("draw(3);", metadata=figure),
-        new_code_cell('teach.explore(draw, alt="a", caption="c", n=[1, 2])'),
+        new_code_cell('teach.explore(draw, alt="a", caption="c", n=[1, 2])', metadata=FOLDED),
         *[cell for n in range(1, 5) for cell in exercise_cells(n)],
         new_markdown_cell("## Open question\n\nWhy?\n\n*What earns the points.* 2 points."),
         new_markdown_cell("## Now in the library\n\nIt is.\n\n## Summary\n\nDone.\n\n## Further reading\n\nMuch."),
@@ -153,6 +156,22 @@ def bare_plot(notebook):
     notebook.cells.insert(8, new_code_cell("plt.plot([1, 2])"))
 
 
+def unfolded_slider(beside: str):
+    def fault(notebook):
+        shown = cell(notebook, "teach.explore")
+        shown.metadata, shown.source = {}, f"{beside}\n{shown.source}"
+
+    return fault
+
+
+def long_figure(code: str):
+    def fault(notebook):
+        shown = cell(notebook, "draw(3)")
+        shown.source = "fig, ax = plt.subplots()\nfor x in runs:\n    ax.plot(x.mean(0))\nax.set(xlabel='step')" + code
+
+    return fault
+
+
 def swap_hint(notebook):
     hint = cell(notebook, "<details><summary>Hint")
     position = notebook.cells.index(hint)
@@ -177,6 +196,10 @@ def swap_hint(notebook):
         (change("teach.explore", 'alt="a", ', ""), "explore() has no alt="),
         (change("teach.explore", 'caption="c", ', ""), "explore() has no caption="),
         (drop("teach.explore"), "nothing to explore"),
+        (retag("teach.explore"), "only makes a slider: tag it `draws`"),
+        (unfolded_slider("x = 1"), "teach.explore() stands beside other code"),
+        (retag("def draw"), "only draws for a slider: tag it `draws`"),
+        (long_figure(""), "only draws: tag it `draws`"),
         (change("# 3.", "# 3. A", "# 4. A"), "must begin with `# 3. Title`"),
         (change("# 3.", "prerequisites", "needs"), "does not mention 'prerequisites'"),
         (change("draw(3)", "draw(3)", "draw(run.pick(3, 30))"), "how many minutes the FULL budget takes on two CPUs"),
@@ -219,6 +242,23 @@ def test_each_rule_bites(lint, fault, said):
     problems = lint(notebook)
     assert any(said in problem for problem in problems), problems
     assert all(problem.startswith("03_memory.ipynb") for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "code", ["\nassert runs", "\nprint(x)", "\nteach.glue('x', x)", "\nax.plot(memory(x))", "\ndef f(x):\n    return x"]
+)
+def test_a_figure_that_also_computes_or_tells_may_stay_open(lint, code):
+    notebook = good()
+    long_figure(code)(notebook)
+    assert lint(notebook) == []
+
+
+@pytest.mark.parametrize("beside", ["assert draw", "def memory(x):\n    return x"])
+def test_what_draws_for_a_slider_may_stay_open_beside_what_tells_something(lint, beside):
+    notebook = good()
+    shown = cell(notebook, "def draw")
+    shown.metadata, shown.source = {}, f"{shown.source}\n\n\n{beside}"
+    assert lint(notebook) == []
 
 
 def test_three_exercises_are_too_few(lint):
@@ -274,6 +314,10 @@ def project():
         (change("### Task 2", "Task 2", "Task 5"), "the tasks must be headed"),
         (swap_hint, "the order is stub, hint, solution"),
         (drop("teach.explore"), "nothing to explore"),
+        (retag("teach.explore"), "only makes a slider: tag it `draws`"),
+        (unfolded_slider("x = 1"), "teach.explore() stands beside other code"),
+        (retag("def draw"), "only draws for a slider: tag it `draws`"),
+        (long_figure(""), "only draws: tag it `draws`"),
         (change("## Report", "## Rubric", "Rubric"), "no section `## Rubric`"),
     ],
 )

@@ -104,11 +104,11 @@ def test_every_check_that_a_page_calls_is_an_exercise_with_the_number_of_its_hea
     known = {(one.chapter, one.name, one.function): one.number for one in EXERCISES}
     assert len({one.number for one in EXERCISES}) == len(EXERCISES)
     called = {}
-    for cells in NOTEBOOKS.values():
+    for module, cells in NOTEBOOKS.items():
         number = None
         for cell in cells:
             if heading := re.search(r"^### (?:Exercise (\d+[a-z]?\.\d+)|Task (\d+)):", cell.source, re.M):
-                number = heading[1] or f"P1.{heading[2]}"
+                number = heading[1] or f"P{module[-1]}.{heading[2]}"
             if "exercise" in nb.tags(cell):
                 called |= dict.fromkeys(
                     re.findall(r"^(?:\w+ = )?(\w+)\.(check_\w+)\((\w+)\)", cell.source, re.M), number

@@ -25,6 +25,7 @@ from vil_lite.teach.checks import (
     ch14,
     ch15,
     ch16,
+    project2,
 )
 
 
@@ -173,6 +174,17 @@ def scan_by_halves(a, x):
     return torch.stack([a[::2] * pad(odd[:-1], (1, 0)) + x[::2], odd], 1).flatten()
 
 
+def hilbert_from_places(side):
+    if side < 1 or side & (side - 1):
+        raise ValueError(side)
+    place = torch.zeros(1, 1, dtype=torch.long)
+    while len(place) < side:
+        n = place.numel()
+        above = torch.cat([place.T, place + n], 1)
+        place = torch.cat([above, torch.cat([place.flip(0, 1).T + 3 * n, place + 2 * n], 1)])
+    return place.flatten().argsort().tolist()
+
+
 def model_by_counting(shapes):
     """10.1 with a set of blocks, the version from the convolution, and a dict."""
     rows, columns, dim = shapes["pos_embed.embed"][1:]
@@ -223,6 +235,13 @@ RIGHT = [
     (ch11.check_diagnose, diagnose_in_torch),
     (ch12.check_predicted_crossing, crossing_of_roots),
     (ch12.check_fit_cost, lambda S, t: np.polynomial.Polynomial.fit(S, t, 2, w=1 / t).convert().coef),
+    (ch12.check_for_adamw, lambda groups, rate: [{**g, "lr": g.pop("lr_scale", 1) * rate} for g in map(dict, groups)]),
+    (project2.check_serpentine, lambda H, W: [r * W + (W - 1 - c if r % 2 else c) for r in range(H) for c in range(W)]),
+    (project2.check_hilbert, hilbert_from_places),
+    (
+        project2.check_scan_along,
+        lambda x, order, mix: torch.empty_like(x).index_copy(1, order, mix(x.index_select(1, order))),
+    ),
     (ch13.check_iou, lambda a, b: box_iou(a, b).tolist()),
     (ch16.check_one_box, lambda iou: 0.995 * (iou >= np.arange(0.5, 1, 0.05)).mean()),
     (ch14.check_donor, ch14._after(BaseException)),

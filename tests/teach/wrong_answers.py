@@ -115,6 +115,25 @@ def _sigmoid_step(C, n, q, k, v, i, f):
     return q @ C / len(q) ** 0.5 / max(abs(q @ n / len(q) ** 0.5), torch.tensor(1.0)), C, n
 
 
+def _curve_by_bits(side):
+    """P2.2 with the rule that stands in many programs: its first step goes down."""
+    if side < 1 or bin(side).count("1") != 1:
+        raise ValueError(side)
+    order = []
+    for place in range(side * side):
+        x = y = 0
+        rest, size = place, 1
+        while size < side:
+            across = rest // 2 % 2
+            down = (rest ^ across) % 2
+            if not down:
+                x, y = (size - 1 - x, size - 1 - y) if across else (x, y)
+                x, y = y, x
+            x, y, rest, size = x + size * across, y + size * down, rest // 4, 2 * size
+        order.append(x + y * side)
+    return torch.tensor(order)
+
+
 def _rows_of_columns(tokens, grid, direction):
     """6.4 with the image's own grid."""
     tokens = tokens.flip(1) if "reversed" in direction else tokens
@@ -518,6 +537,21 @@ WRONG = {
         "shift_needed": (lambda loudest, error: loudest - math.log(error), "1 - e is missing"),
         "revise": (lambda d, v, s, b, floor: torch.sigmoid(b - s * d).mul(v).cumsum(1), "nothing divides"),
     },
+    "project2": {
+        "serpentine": (
+            lambda H, W: torch.tensor([r * W + (c if r % 2 else W - 1 - c) for r in range(H) for c in range(W)]),
+            "the first row goes from left to right",
+        ),
+        "hilbert": (_curve_by_bits, "exchange rows and columns"),
+        "scan_along": (
+            lambda x, order, mix: torch.zeros_like(x).index_copy(1, order.argsort(), mix(x[:, order])),
+            "`order` once more",
+        ),
+        "distances": (
+            lambda order, H, W: (order.view(H, W).diff().abs(), order.view(H, W).diff(dim=0).abs()),
+            "argsort",
+        ),
+    },
     "ch06": {
         "patchify": (
             lambda x, P: torch.nn.functional.unfold(x.transpose(2, 3), P, stride=P).mT,
@@ -640,6 +674,7 @@ WRONG = {
             ),
             (_norms_below_the_head, "belongs to the head"),
         ],
+        "for_adamw": (lambda groups, rate: [group | {"lr": rate} for group in groups], "passes over `lr_scale`"),
         "intensity": (lambda L, d, b: (2 * L * L * d + 2 * L * d * d) / b / (4 * L * d + 2 * d * d), "two FLOPs"),
     },
     "ch13": {

@@ -167,17 +167,18 @@ def test_amp_asks_our_self_test_for_our_models_alone(monkeypatch):
     assert [check_amp(model.to("meta")) for model in (plain, ours)] == ["ultralytics", "ours"]
 
 
-@pytest.mark.parametrize(("major", "amp"), [(7, False), (9, "bf16")])
-def test_on_a_gpu_bfloat16_is_used_where_it_is_computed(major, amp, monkeypatch):
-    """A T4 (7.5) emulates it, slowly: torch says that it is supported there too."""
+@pytest.mark.parametrize(("major", "amp"), [(7, True), (9, "bf16")])
+def test_on_a_gpu_bfloat16_is_used_where_it_is_computed_and_else_float16(major, amp, monkeypatch):
+    """A T4 (7.5) emulates bfloat16, slowly: torch says that it is supported there too."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=major))
     monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     assert train_settings()["amp"] == amp and train_settings()["workers"] == 8
-    on_cpu = train_settings(device="cpu")
-    assert on_cpu["amp"] is False and on_cpu["workers"] == 0
+    for place in ("cpu", "mps"):
+        elsewhere = train_settings(device=place)
+        assert elsewhere["amp"] is False and elsewhere["workers"] == 0
 
 
 def test_restricted_loading_works_after_import(trained, toy_data, fresh):

@@ -15,8 +15,9 @@ def train_settings(batch: float = 16, device: str | int | None = None, **changes
 
     batch: images of an optimizer step; -1 or a share of the memory lets ultralytics choose, and gather 64 images for a step.
     device: as for ultralytics, "cpu", 0, "0,1", ...; None is the GPU if there is one.  On a CPU the images are read by the
-    process that trains; on a GPU by 8 others, and bfloat16, where the GPU computes in it, halves the memory (the gates
-    stay in float32 or better).
+    process that trains; on a GPU by 8 others, and 16 bits a number halve the memory (the gates stay in float32 or better):
+    bfloat16 where the GPU computes in it, float16 with a scaled loss on others, such as a T4.  Before float16, the model is
+    tried (`survives_float16`; for one without a block of ours, ultralytics downloads another and tries that).
     """
     gpu = torch.cuda.is_available() if device is None else str(device) not in ("cpu", "mps")
     return {
@@ -29,7 +30,7 @@ def train_settings(batch: float = 16, device: str | int | None = None, **changes
         # first epoch ("auto" sets 0 by itself).
         "warmup_bias_lr": 0.0,
         # bfloat16 has the range of float32: unlike float16 (amp=True) it needs no scaling of the loss, and no self-test.
-        "amp": "bf16" if gpu and torch.cuda.is_bf16_supported(including_emulation=False) else False,
+        "amp": gpu and ("bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else True),
         "workers": 8 if gpu else 0,
         "plots": False,
         **({} if device is None else {"device": device}),

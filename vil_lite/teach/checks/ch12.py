@@ -208,6 +208,61 @@ def check_rate_factor(rng):
 
 
 # ---------------------------------------------------------------- 12.5
+def for_adamw(groups, rate, *, scaled=lambda rate, scale: rate * scale, decayed=lambda decay, scale: decay):
+    """What decay_groups returns, as groups of torch.optim.AdamW: each has the learning rate `lr` that its scale asks for."""
+    return [
+        {
+            "params": group["params"],
+            "weight_decay": decayed(group["weight_decay"], group.get("lr_scale", 1)),
+            "lr": scaled(rate, group.get("lr_scale", 1)),
+        }
+        for group in groups
+    ]
+
+
+def _as_adamw_reads(function, groups, rate):
+    """The parameters, the weight decay and the learning rate of AdamW(function(groups, rate), lr=rate), group by group."""
+    read = function(groups, rate)
+    return [
+        one
+        for group in read
+        for one in (*group["params"], float(group.get("weight_decay", 0.01)), float(group.get("lr", rate)))
+    ]
+
+
+@exercise(
+    "12.5",
+    "groups that AdamW understands",
+    for_adamw,
+    through=_as_adamw_reads,
+    rtol=1e-6,
+    atol=0,
+    mistakes={
+        "every group learns at the same rate: AdamW passes over `lr_scale`, it reads `lr`": {
+            "scaled": lambda rate, scale: rate
+        },
+        "`lr` is the scale alone; multiply it by the rate": {"scaled": lambda rate, scale: scale},
+        "upside down: the lowest layers learn fastest; multiply by the scale": {
+            "scaled": lambda rate, scale: rate / scale
+        },
+        "the weight decay is lost: AdamW would take its own, 0.01, for all": lambda groups, rate: [
+            {"params": group["params"], "lr": group["lr"]} for group in for_adamw(groups, rate)
+        ],
+        "the weight decay is scaled as well; AdamW multiplies it by the learning rate of its group already": {
+            "decayed": lambda decay, scale: decay * scale
+        },
+    },
+)
+def check_for_adamw(rng):
+    rate, decay = float(rng.uniform(1e-3, 1e-2)), float(rng.uniform(0.5, 0.9))
+    layers = range(rng.size(3, 5))
+    matrices, vectors = ({"params": [rng.normal(2, 3), rng.normal(4, 2)]}, {"params": [rng.normal(3)]})
+    each = [{**matrices, "weight_decay": 0.05}, {**vectors, "weight_decay": 0.0}]
+    yield {"groups": [{**group, "lr_scale": decay**above} for above in layers for group in each], "rate": rate}
+    yield {"groups": each, "rate": rate}  # one rate for all
+
+
+# ---------------------------------------------------------------- 12.6
 def intensity(L, d, bytes_each, *, flops=2, vectors=4, states=2, products=(2, 2)):
     """FLOPs for each byte moved by one chunk of L tokens, one head of width d."""
     multiply_adds = products[0] * L * L * d + products[1] * L * d * d
@@ -215,7 +270,7 @@ def intensity(L, d, bytes_each, *, flops=2, vectors=4, states=2, products=(2, 2)
 
 
 @exercise(
-    "12.5",
+    "12.6",
     "the arithmetic intensity of a chunk",
     intensity,
     mistakes={

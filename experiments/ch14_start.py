@@ -4,7 +4,7 @@
     python experiments/ch14_start.py --try     64 scenes, one epoch, thrown away
 
 yolov8n-vil on 500 scenes of the airfield, four epochs, three seeds.  Once `load_weights` has given it all that fits of the
-plain YOLOv8n that comes with the package, which was trained on 16,000 other scenes of the same kind; once every weight starts
+plain YOLOv8n with which ch15_compare.py begins, trained on 16,000 other scenes of the same kind; once every weight starts
 from random.  All else is the same.  Judged on 230 scenes by the weights after the last epoch.  What is done is kept in
 experiments/runs/ch14_start.  Writes book/results/ch14_start.json.
 """
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from _record import record
 from ch15_compare import BATCH, SETTINGS, SIZE, VIL, start_file
-from ch15_ship import SCALE
+from ch15_ship import SCALE, START
 from ultralytics import YOLO
 
 from vil_lite.data import airfield
 from vil_lite.yolo import load_weights, model_yaml
 from vil_lite.yolo.compare import compare
-from vil_lite.yolo.shipped import PLAIN, airfield_detector
+from vil_lite.yolo.shipped import airfield_detector
 
 FOLDER = Path(__file__).resolve().parent / "runs" / "ch14_start"
 TRAIN, VAL, EPOCHS, SEEDS, RATE = 500, 230, 4, range(3), 1e-3
@@ -46,7 +46,7 @@ def main():
     if parser.parse_args().trial:
         with tempfile.TemporaryDirectory() as folder:
             return print(runs(Path(folder), 64, 16, 1, range(2)))
-    taken = load_weights(YOLO(model_yaml(VIL, nc=27)), airfield_detector(PLAIN))
+    taken = load_weights(YOLO(model_yaml(VIL, nc=27)), airfield_detector(START / "yolov8n.pth"))
     plan = {"model": VIL, "train": TRAIN, "val": VAL, "epochs": EPOCHS, "rate": RATE, "batch": BATCH, "imgsz": SIZE}
     figures = {"plan": plan, "taken": taken.fraction, "metrics": runs(FOLDER, TRAIN, VAL, EPOCHS, SEEDS)}
     record("ch14_start", figures, seeds=SEEDS, packages=("torch", "ultralytics"))

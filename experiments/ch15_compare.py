@@ -6,8 +6,8 @@
     python experiments/ch15_compare.py --models yolov8n yolov8n-vil      some models; nothing is recorded yet
     python experiments/ch15_compare.py --try                  one model, 64 images, two epochs, thrown away: about a minute
 
-The plan.  All models start from the weights of a plain YOLOv8n that was trained for long (the shipped one, ch15_ship.py), as
-people start from COCO's: every tensor of the same name and shape is taken over; what is new in a model starts from random.
+The plan.  All models start from the weights of a plain YOLOv8n that was trained for long (ch15_ship.py, after its second part),
+as people start from COCO's: every tensor of the same name and shape is taken over; what is new in a model starts from random.
 Then all are trained on the same 1500 scenes for 5 epochs.  The learning rate of each model, one of four, was chosen by one run
 each, with a seed and scenes that appear nowhere else.  The last epoch counts, and it is judged on 2000 scenes that no training
 and no choice has seen; 230 say too little (chapter 16).  Controls: C2f and attention of equal parameters, and plain YOLOv8n on
@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 from _record import kept, record
-from ch15_ship import FRESH, JUDGED, RESAMPLES, SCALE, SETTINGS, SIZE
+from ch15_ship import FRESH, JUDGED, RESAMPLES, SCALE, SETTINGS, SIZE, START
 from ultralytics.utils import ROOT
 
 from vil_lite._files import whole
@@ -52,11 +52,11 @@ SETTINGS = {**SETTINGS, "amp": "bf16"}
 
 
 def start_file(folder):
-    """The shipped start as a checkpoint that ultralytics reads, named from within folder: the plan holds no path."""
+    """The common start as a checkpoint that ultralytics reads, named from within folder: the plan holds no path."""
     folder.mkdir(parents=True, exist_ok=True)
     os.chdir(folder)
     if not Path("start.pt").is_file():
-        shipped.airfield_detector(shipped.PLAIN).save("start.pt")
+        shipped.airfield_detector(START / f"{PLAIN}.pth").save("start.pt")
     return "start.pt"
 
 

@@ -10,7 +10,7 @@ updates.  A run ends when 99 of 100 answers of the last 100 updates were right, 
 
 parts   size      attention, C2f with SPPF, ViL (version 2, bidirectional, as C2fViL has it at stride 32) and the same with a
                   convolution that starts as the identity, on maps of 6, 8, 10 and 12
-        change    ViL on 8 x 8 with one thing changed (CHANGES)
+        change    ViL on 8 x 8 with one thing changed (CHANGES; where a row has two, the row with one of them stands beside it)
 Kept of each run: the share of right answers in every 100 updates.  Writes book/results/ch15_legend.json.
 """
 
@@ -24,7 +24,7 @@ from torch import nn
 from ultralytics.nn.modules import SPPF, C2f
 
 from vil_lite import keep_freed_memory
-from vil_lite.block import ViLEncoder
+from vil_lite.block import MLSTMPath, ViLEncoder
 from vil_lite.layers import CausalConv1d, SequenceConv2d
 
 OWNERS, QUERIES, DIM, BATCH, UPDATES, ENOUGH = 8, 16, 64, 32, 3000, 0.99
@@ -58,6 +58,11 @@ CHANGES = {
     "queries and keys 8 times": {"scale": 8.0},
     "hardly any forgetting": {"forget": 10.0},
     "one head": {"num_heads": 1},
+    "version 1, 3 x 3 convolution": {"version": 1, "conv": SequenceConv2d},
+    "a second convolution for the skip": {"split": (None, None)},
+    "identity for queries and keys": {"split": (starts(1.0, 0.0), None)},
+    "identity for the skip": {"split": (None, starts(1.0, 0.0))},
+    "blocks of 32, 12 x 12": {"qkv_block_size": 32, "size": 12},
     "a third of the rate": {"rate": 1e-3},
     "three times the rate": {"rate": 9e-3},
 }
@@ -97,14 +102,28 @@ class Convolutions(nn.Module):
         return self.blocks(tokens.transpose(1, 2).unflatten(2, grid)).flatten(2).transpose(1, 2)
 
 
-def vil(version=2, conv=None, scale=1.0, forget=None, **block):
+class Split(MLSTMPath):
+    """A path whose skip has a convolution of its own, skip_conv."""
+
+    def forward(self, x_m, grid):
+        c, skip = F.silu(self.conv(x_m, grid)), F.silu(self.skip_conv(x_m, grid))
+        h = self.mlstm_cell(self.q_proj(c), self.k_proj(c), self.v_proj(x_m))
+        return h + self.learnable_skip * skip
+
+
+def vil(version=2, conv=None, scale=1.0, forget=None, split=None, **block):
     """Two ViL blocks; conv: makes another convolution before queries and keys; scale: of the queries' and keys' weights;
-    forget: all biases of the forget gates."""
+    forget: all biases of the forget gates; split: makes one convolution for queries and keys and one for the skip, None as
+    always."""
     encoder = ViLEncoder(DIM, 2, "bidirectional", version, **block)
     with torch.no_grad():
         for path in (path for block in encoder.blocks for path in block.layer.paths):
             if conv is not None:
                 path.conv = conv(path.conv.in_channels)
+            if split is not None:
+                dim = path.conv.in_channels
+                path.__class__, (first, second) = Split, split
+                path.conv, path.skip_conv = (first or SequenceConv2d)(dim), (second or SequenceConv2d)(dim)
             path.q_proj.weight *= scale
             path.k_proj.weight *= scale
             if forget is not None:
@@ -167,7 +186,8 @@ def collect(runs, finish, parts):
                     jobs[f"size {kind} {size} {seed}"] = partial(learn, kind, size, seed, updates)
         if "change" in parts:
             for change, options in CHANGES.items():
-                jobs[f"change {change} {seed}"] = partial(learn, "ViL", 6 if runs.tiny else 8, seed, updates, **options)
+                same = {"size": 6 if runs.tiny else 8, "seed": seed, "updates": updates}
+                jobs[f"change {change} {seed}"] = partial(learn, "ViL", **{**same, **options})
     done = finish(jobs)
     if done is None:
         return None

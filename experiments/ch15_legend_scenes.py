@@ -10,8 +10,8 @@ marking.  Places and owners are drawn anew for each scene.  Every marking is eas
 has an mAP50 near 1/4, for any box is of a given class one time in four.
 
 All models start from random weights and have the same training, with batches of 32, no augmentation but flips to the left and
-right, and a learning rate chosen among three by a run of one seed that is judged nowhere.  `yolov8n-vil-identity` differs from
-yolov8n-vil in its start alone: the convolutions of ViL's blocks begin as the identity (ch15_legend.py).  The last epoch counts.
+right, and one learning rate.  `yolov8n-vil-identity` differs from yolov8n-vil in its start alone: the convolutions of ViL's
+blocks begin as the identity (ch15_legend.py).  The last epoch counts.
 Small files of finished runs lie in experiments/runs/ch15_legend_scenes.  Writes book/results/ch15_legend_scenes.json.
 """
 
@@ -39,10 +39,8 @@ TRAIN, VAL, EPOCHS, BATCH, SEEDS = 8000, 1000, 12, 32, range(3)
 VIL, IDENTITY = "yolov8n-vil", "yolov8n-vil-identity"
 MODELS = ["yolov8n", "yolov8n-attention", VIL, IDENTITY]
 RATE = 2e-3
-SETTINGS = {
-    "amp": "bf16", "cos_lr": True, "lrf": 0.02, "warmup_epochs": 0.5, "mosaic": 0.0, "scale": 0.0, "translate": 0.0,
-    "hsv_h": 0.0, "hsv_s": 0.0, "hsv_v": 0.0, "erasing": 0.0,
-}  # fmt: skip
+NO_CHANGES = dict.fromkeys(("mosaic", "scale", "translate", "hsv_h", "hsv_s", "hsv_v", "erasing"), 0.0)  # of the images
+SETTINGS = {"amp": "bf16", "cos_lr": True, "lrf": 0.02, "warmup_epochs": 0.5, **NO_CHANGES}
 
 
 def marking(image, kind, x, y, colour):
